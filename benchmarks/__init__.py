@@ -1,0 +1,1 @@
+"""Paired benchmarks of penstock against its peers: ``python -m benchmarks`` (see README.md in this folder)."""

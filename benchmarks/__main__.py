@@ -1,0 +1,83 @@
+"""``python -m benchmarks [--only B1,B2] [--quick] [--json PATH] [--strict]``: run, print a table, write the record."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from benchmarks import (
+    b1_pipeline,
+    b2_transport,
+    b3_small_dicts,
+    b4_start,
+    b5_memory,
+    b6_parsing,
+    b7_random,
+    b8_images,
+)
+from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
+from benchmarks._record import as_json
+from benchmarks._report import judge, table
+from benchmarks.bars import BARS
+
+ROUNDS, QUICK_ROUNDS = 5, 3
+
+# For each benchmark the groups of sides that take turns, given ``quick``.
+BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
+    "B1": b1_pipeline.groups,
+    "B2": b2_transport.groups,
+    "B3": b3_small_dicts.groups,
+    "B4": b4_start.groups,
+    "B5": b5_memory.groups,
+    "B6": b6_parsing.groups,
+    "B7": b7_random.groups,
+    "B8": b8_images.groups,
+}
+
+
+def main() -> int:
+    arguments = _arguments()
+    sides: dict[str, dict[str, Side]] = {}
+    outcomes: dict[str, Outcome] = {}
+    for bench in arguments.only:
+        groups = BENCHMARKS[bench](arguments.quick)
+        sides[bench] = {side.name: side for group in groups for side in group}
+        outcomes[bench] = Outcome()
+        for group in groups:
+            print(f"{bench}: {', '.join(side.name for side in group)} ...", file=sys.stderr, flush=True)
+            outcome = interleave(group, QUICK_ROUNDS if arguments.quick else ROUNDS)
+            outcomes[bench].values |= outcome.values
+            outcomes[bench].failures |= outcome.failures
+            for failure in outcome.failures.values():
+                print(f"{bench}: FAILED: {failure}", file=sys.stderr)
+    rows = [judge(bar, outcomes[bar.bench], sides[bar.bench]) for bar in BARS if bar.bench in outcomes]
+    print(table(rows))
+    arguments.json.write_text(as_json(rows, outcomes, sides, quick=arguments.quick) + "\n", encoding="utf-8")
+    if any(outcome.failures for outcome in outcomes.values()):
+        return 1
+    return int(arguments.strict and any(row.verdict != "ok" for row in rows))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Paired benchmarks against the peers.")
+    parser.add_argument("--only", type=_names, default=list(BENCHMARKS), help="for example B1,B2")
+    parser.add_argument("--quick", action="store_true", help="less data and fewer rounds: a smoke test")
+    parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results.json", metavar="PATH")
+    parser.add_argument("--strict", action="store_true", help="exit with 1 also if a bar is missed")
+    arguments = parser.parse_args()
+    if not Path(peer_python()).exists():
+        parser.error("the peers' environment is missing: run benchmarks/setup.sh, or set PENSTOCK_BENCH_PYTHON")
+    return arguments
+
+
+def _names(text: str) -> list[str]:
+    names = text.upper().split(",")
+    if unknown := set(names) - BENCHMARKS.keys():
+        raise argparse.ArgumentTypeError(f"no such benchmark: {', '.join(sorted(unknown))}")
+    return names
+
+
+if __name__ == "__main__":
+    sys.exit(main())

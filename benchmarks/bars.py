@@ -1,0 +1,58 @@
+"""What must be reached: one row a bar. The names are those of the sides in the benchmark's own file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of the table.
+
+    Of several ``peers`` the best one counts. Exactly one of the limits is set: ``ratio`` (at least so many times better
+    than the peer), ``at_least`` or ``at_most`` (of our own number, in its unit; a peer is then shown for comparison).
+    """
+
+    bench: str
+    what: str
+    ours: str
+    peers: tuple[str, ...] = ()
+    ratio: float | None = None
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+TORCH_PREFETCHES = (2, 4, 8)
+
+
+def _best_prefetch(dtype: str) -> tuple[str, ...]:
+    return tuple(f"torch DataLoader {dtype}, prefetch {n}" for n in TORCH_PREFETCHES)
+
+
+BARS = (
+    Bar("B1", "5 steps / torch datapipes", "penstock", ("torch datapipes",), ratio=25),
+    Bar("B1", "5 steps / WebDataset", "penstock", ("WebDataset",), ratio=2.5),
+    Bar("B1", "5 steps / torchdata.nodes' map, batch", "penstock", ("torchdata.nodes map, batch",), ratio=2.5),
+    Bar("B1", "map, batch / torchdata.nodes' same", "penstock map, batch", ("torchdata.nodes map, batch",), ratio=2.5),
+    Bar("B1", "5 steps / C iterators by hand", "penstock", ("by hand",), ratio=1 / 1.4),
+    Bar("B2", "uint8 9.6 MB / torch's best prefetch", "penstock uint8", _best_prefetch("uint8"), ratio=8),
+    Bar("B2", "uint8 9.6 MB / bare ring", "penstock uint8", ("bare ring uint8",), ratio=0.8),
+    Bar("B2", "float32 38 MB / torch's best prefetch", "penstock float32", _best_prefetch("float32"), ratio=8),
+    Bar("B2", "float32 38 MB / bare ring", "penstock float32", ("bare ring float32",), ratio=0.8),
+    Bar("B3", "small dicts / torch DataLoader", "penstock", ("torch DataLoader",), ratio=10),
+    Bar("B4", "import penstock", "import penstock", at_most=0.15),
+    Bar("B4", "first batch", "first batch", ("torch first batch",), at_most=1.0),
+    Bar("B4", "first batch, script imports torch", "first batch, torch", ("torch first batch",), at_most=1.0),
+    Bar("B4", "first batch, 128 MB of strings", "first batch, strings", ("torch first batch, strings",), at_most=1.5),
+    Bar("B5", "private memory of a worker", "penstock", ("torch DataLoader",), at_most=40),
+    Bar("B6", "CSV / torchdata 0.9", "penstock CSV", ("torchdata 0.9 CSV",), ratio=1.5),
+    Bar("B6", "JSON lines, orjson / json.loads", "penstock JSON, orjson", ("json.loads",), ratio=2),
+    Bar("B6", "JSON lines, no orjson / json.loads", "penstock JSON, plain", ("json.loads",), ratio=1.2),
+    Bar("B7", "random_map over map", "random_map", at_most=3.0),
+    Bar("B7", "permutation of 100M indices", "permutation", at_least=1e6),
+    Bar("B7", "longest gap in a refilling shuffle", "gap", at_most=3.0),
+    Bar("B8", "__getitems__ / torch DataLoader", "penstock __getitems__", ("torch DataLoader __getitems__",), ratio=3),
+    Bar("B8", "__getitems__ / plain loop", "penstock __getitems__", ("plain loop",), ratio=1),
+    Bar("B8", "item by item / torch DataLoader", "penstock", ("torch DataLoader",), ratio=3),
+    Bar("B8", "item by item / plain loop", "penstock", ("plain loop",), ratio=1),
+)

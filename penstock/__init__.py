@@ -1,0 +1,49 @@
+"""penstock feeds PyTorch training.
+
+An input pipeline is a graph of DataPipes, a ReadingService runs it, and DataLoader2 reads from it.
+"""
+
+from penstock.core.errors import (
+    DecodeError,
+    GraphError,
+    MissingExtra,
+    PenstockError,
+    StateError,
+    TransportError,
+    WorkerDied,
+)
+from penstock.loader2 import DataLoader2
+from penstock.pipes import (
+    DataChunk,
+    FileLister,
+    FileOpener,
+    IterableWrapper,
+    IterDataPipe,
+    functional_datapipe,
+)
+from penstock.pipes.map import MapDataPipe, SequenceWrapper
+from penstock.reading_service import InProcessReadingService, MultiProcessingReadingService, WorkerInfo
+
+__all__ = [
+    "DataChunk",
+    "DataLoader2",
+    "DecodeError",
+    "FileLister",
+    "FileOpener",
+    "GraphError",
+    "InProcessReadingService",
+    "IterDataPipe",
+    "IterableWrapper",
+    "MapDataPipe",
+    "MissingExtra",
+    "MultiProcessingReadingService",
+    "PenstockError",
+    "SequenceWrapper",
+    "StateError",
+    "TransportError",
+    "WorkerDied",
+    "WorkerInfo",
+    "functional_datapipe",
+]
+
+__version__ = "0.1.0"

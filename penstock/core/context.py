@@ -1,0 +1,153 @@
+"""Where a stream runs: which seed and epoch, which share of the work, which process."""
+
+from __future__ import annotations
+
+import contextvars
+import dataclasses
+from collections.abc import Callable, MutableMapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from penstock.core.errors import GraphError, StateError
+from penstock.core.pipe import iterates_itself
+from penstock.core.seeds import hash_key
+from penstock.core.stream import State, Stream
+
+if TYPE_CHECKING:
+    from penstock.core.dealing import Feed
+    from penstock.core.pipe import IterDataPipe, Pipe
+    from penstock.core.trace import Trace
+
+__all__ = ["Context", "Outlet", "Share", "WorkerInfo", "current_context"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class WorkerInfo:
+    """Which worker of how many this process is (torchdata's two fields, and the rank)."""
+
+    num_workers: int = 1
+    worker_id: int = 0
+    rank: int = 0
+    world_size: int = 1
+
+
+@dataclass(frozen=True)
+class Share:
+    """What part of the work a stream does: chunks ``index``, ``index + count``, ... of ``chunk`` items each.
+
+    Blocks and lanes differ only in what the division means. With blocks, ``chunk`` is what one batch is made of and the
+    state of any worker serves all of them; with lanes, ``chunk`` is 1 and each lane has a state of its own.
+
+    Attributes:
+        lane: the lane that a stream belongs to, None with blocks.
+        local: the indices that live in this process, and share one pre-shard stream.
+        feeds: those pre-shard streams, by sharding point and pass.
+        max_skew: how many rounds one local lane may read ahead of another one over a shared stream.
+    """
+
+    count: int = 1
+    index: int = 0
+    chunk: int = 1
+    lane: int | None = None
+    local: tuple[int, ...] = (0,)
+    feeds: MutableMapping[tuple[Any, ...], Feed[Any]] = field(default_factory=dict, compare=False)
+    max_skew: int = 256
+
+
+@dataclass(frozen=True)
+class Outlet:
+    """What stands behind the last pipe of a worker's graph.
+
+    A batch that ``pipe`` makes leaves the process at once, so its arrays may be made by ``empty`` where the consumer
+    will see them; and they need become tensors only there, so the worker does without torch.
+    """
+
+    pipe: str
+    empty: Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Context:
+    """All that a stream may know beside its pipe.
+
+    Attributes:
+        names: the name of each pipe of the graph, by identity.
+        seed: of the run. Hashed together with the epoch, so seed 1, epoch 0 has nothing of seed 0, epoch 1.
+        epoch: of the run.
+        share: what the sharding point deals out to this stream; None ahead of the point.
+        passes: which pass of each ``cycle`` around it a stream is in.
+        worker: which process this is.
+        store: what outlives an epoch, per process and pipe name.
+        outlet: the memory that the graph's last step may write batches into; None in process.
+        trace: set while a failed batch is run again to find out which pipe and item it was.
+    """
+
+    names: dict[int, str]
+    seed: int = 0
+    epoch: int = 0
+    share: Share | None = None
+    passes: tuple[tuple[str, int], ...] = ()
+    worker: WorkerInfo = WorkerInfo()
+    store: dict[str, Any] = field(default_factory=dict, compare=False)
+    outlet: Outlet | None = None
+    trace: Trace | None = None
+
+    def build(
+        self, pipe: IterDataPipe[T], state: State = None, *, indices: bool = False, own: bool = True
+    ) -> Stream[T]:
+        """Build the stream of a source pipe.
+
+        Args:
+            pipe: the source.
+            state: where it should stand.
+            indices: the caller can work on the indices of a MapDataPipe (`Stream.data`) and need not see items.
+            own: run an ``__iter__`` of the user's own, where a subclass has one.
+        """
+        if own and iterates_itself(type(pipe)):
+            from penstock.core.user import user_stream
+
+            stream: Stream[T] = user_stream(pipe, self, state)
+        else:
+            stream = pipe.build(self, state)
+        if stream.data is not None and not indices:
+            data = stream.data
+            stream = stream.onward((data[i] for i in stream.it), skip=stream.skip, places=stream.places)
+        if self.trace is not None:
+            self.trace.watch(stream, pipe, self.name(pipe))
+        return stream
+
+    def name(self, pipe: Pipe) -> str:
+        """Return the pipe's name in the graph."""
+        try:
+            return self.names[id(pipe)]
+        except KeyError:
+            raise GraphError(f"{pipe!r} is not part of the graph that runs; was it made while the graph ran?") from None
+
+    def own(self, pipe: Pipe, state: State) -> Any:
+        """Return the pipe's own part of a state, None at the start. StateError if the state is another pipe's."""
+        if state is None:
+            return None
+        name = self.name(pipe)
+        if not isinstance(state, dict) or name not in state:
+            there = ", ".join(map(repr, state)) if isinstance(state, dict) else repr(state)
+            raise StateError(f"the state has {there} where the graph has {name!r}: was it saved by another graph?")
+        return state[name]
+
+    def key(self, pipe: Pipe) -> tuple[int, int]:
+        """Return the Philox key of a pipe: from seed, epoch, pass and name, and the lane behind a sharding point."""
+        lane = (self.share.lane or 0) if self.share is not None else 0
+        return hash_key(self.seed, self.epoch, self.passes, lane, self.name(pipe))
+
+    def ahead_of_point(self) -> Context:
+        """Return the context of what stands ahead of the sharding point: the same in every worker."""
+        return dataclasses.replace(self, share=None)
+
+    def in_pass(self, cycle: str, number: int) -> Context:
+        """Return the context of one pass of a ``cycle``. The first is no different from a run without it."""
+        return dataclasses.replace(self, passes=(*self.passes, (cycle, number))) if number else self
+
+
+# Serves pipes that `Pipe.sources` cannot see (one hidden in a closure): they run in the context of whoever runs them.
+current_context: contextvars.ContextVar[Context | None] = contextvars.ContextVar("penstock_context", default=None)

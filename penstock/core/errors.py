@@ -1,0 +1,57 @@
+"""Every error that penstock raises of its own.
+
+    PenstockError
+    ├── GraphError      a graph that cannot run as it stands
+    ├── StateError      a state that does not fit the graph, or cannot be reached again
+    ├── WorkerDied      a worker process ended without being asked to
+    ├── TransportError  an object could not be moved between processes
+    ├── DecodeError     bad bytes in a named file and record (also a ValueError)
+    └── MissingExtra    an optional dependency is not installed (also an ImportError)
+
+An exception of the user's own functions is never wrapped: it keeps its type and gains notes (`penstock.core.trace`).
+"""
+
+from __future__ import annotations
+
+__all__ = [
+    "DecodeError",
+    "GraphError",
+    "MissingExtra",
+    "PenstockError",
+    "StateError",
+    "TransportError",
+    "WorkerDied",
+]
+
+
+class PenstockError(Exception):
+    """The root of penstock's own errors."""
+
+
+class GraphError(PenstockError):
+    """The graph of pipes cannot run as it stands."""
+
+
+class StateError(PenstockError):
+    """A state does not fit the graph, or the place that it names cannot be reached again."""
+
+
+class TransportError(PenstockError):
+    """An object could not be moved between two processes."""
+
+
+class WorkerDied(PenstockError, RuntimeError):
+    """A worker process ended without being asked to. ``pid`` and ``exitcode`` say which and how (-9: SIGKILL)."""
+
+    def __init__(self, message: str, pid: int | None = None, exitcode: int | None = None) -> None:
+        super().__init__(message)
+        self.pid = pid
+        self.exitcode = exitcode
+
+
+class DecodeError(PenstockError, ValueError):
+    """Bytes that are not what they should be. The message names the file and the record."""
+
+
+class MissingExtra(PenstockError, ImportError):
+    """An optional dependency is missing. The message says which extra installs it."""

@@ -1,0 +1,262 @@
+"""The two families of pipes.
+
+A pipe is a description of one step: cheap, picklable, printable; it never holds a position.
+"""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from types import FrameType
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, cast
+
+from penstock.core._fluent import IterFluent, MapFluent
+
+if TYPE_CHECKING:
+    from penstock.core.context import Context
+    from penstock.core.stream import State, Stream
+
+T_co = TypeVar("T_co", covariant=True)
+P = TypeVar("P", bound="Pipe")
+
+# How many source items make one item of a pipe. ``batch(n)`` has arity n; OTHER says that the number is not fixed.
+ONE_TO_ONE: Final = 1
+OTHER: Final = 0
+
+# A container with more entries than this is searched for source pipes only if its first entry is one: a list of a
+# million samples is data, not a graph.
+_SEARCHED_ENTRIES: Final = 1000
+
+
+class Pipe:
+    """What both families share: sources, a name, and the place in the user's program where the pipe was made."""
+
+    arity: int = OTHER
+    functions: ClassVar[dict[str, type[Pipe]]] = {}
+    _functional_name: str | None = None
+    _name: str | None = None
+    _site: tuple[str, int] | None = None
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Note where the user makes the pipe, also where a class of theirs does not call ``super().__init__``."""
+        self = super().__new__(cls)
+        self._site = _creation_site()
+        return self
+
+    def __copy__(self) -> Self:
+        """Return a copy as it is: `__getstate__` is for pickling, and may pack or order data."""
+        new = object.__new__(type(self))
+        vars(new).update(vars(self))
+        return new
+
+    @property
+    def sources(self) -> tuple[Pipe, ...]:
+        """The pipes that this one reads from, found among its attributes (also in lists, tuples and dicts)."""
+        found: dict[int, Pipe] = {}
+        for value in vars(self).values():
+            for pipe in _pipes_in(value, 3):
+                found.setdefault(id(pipe), pipe)
+        return tuple(found.values())
+
+    @property
+    def is_sharding_point(self) -> bool:
+        """Whether the work is divided here: the pipe has ``apply_sharding``, as torchdata's protocol has it."""
+        return hasattr(self, "apply_sharding")
+
+    def with_sources(self: P, *sources: Pipe) -> P:
+        """Return a copy that reads from ``sources``, given in the order of `sources`."""
+        mine = self.sources
+        if len(mine) != len(sources):
+            raise ValueError(f"{self!r} has {len(mine)} sources, but {len(sources)} were given")
+        if all(old is new for old, new in zip(mine, sources, strict=True)):
+            return self
+        swap = {id(old): new for old, new in zip(mine, sources, strict=True)}
+        new = copy.copy(self)
+        for key, value in vars(self).items():
+            setattr(new, key, _swapped(value, swap, 3))
+        return new
+
+    def frozen(self: P) -> P:
+        """Return a copy in which what may differ between two processes (a folder's listing) has been read, once."""
+        return self
+
+    def named(self: P, name: str) -> P:
+        """Return a copy with a name of its own, unique in its graph: state and randomness are keyed by it."""
+        new = copy.copy(self)
+        new._name = name
+        return new
+
+    def _make(self, function: str, name: str | None, *args: Any, **kwargs: Any) -> Any:
+        pipe = type(self).functions[function](self, *args, **kwargs)
+        if name is not None:
+            pipe._name = name
+        return pipe
+
+    def __repr__(self) -> str:
+        return type(self).__name__
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        """Show the graph that ends in this pipe in a notebook."""
+        from penstock.core.render import mimebundle
+
+        return mimebundle(self)
+
+    def _repr_html_(self) -> str:
+        return self._repr_mimebundle_()["text/html"]
+
+
+class IterDataPipe(IterFluent[T_co], Pipe, Generic[T_co]):
+    """A stream of items.
+
+    A pipe of your own is a class with an ``__init__`` that keeps its sources as attributes, and a generator
+    ``__iter__``; a pipe that should restore in constant time has `build` instead.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper, IterDataPipe
+        >>> class Doubler(IterDataPipe[int]):
+        ...     def __init__(self, source_datapipe):
+        ...         self.source_datapipe = source_datapipe
+        ...     def __iter__(self):
+        ...         for x in self.source_datapipe:
+        ...             yield 2 * x
+        >>> list(Doubler(IterableWrapper([1, 2, 3])))
+        [2, 4, 6]
+    """
+
+    functions: ClassVar[dict[str, type[Pipe]]] = {}
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Let torch's DataLoader know the pipe, where torch is loaded."""
+        self = super().__new__(cls, *args, **kwargs)
+        _join_torch()
+        return self
+
+    def build(self, ctx: Context, state: State = None) -> Stream[T_co]:
+        """Return the stream that runs this pipe in ``ctx``, standing where ``state`` says (None: at the start)."""
+        from penstock.core.user import user_stream
+
+        return user_stream(self, ctx, state)
+
+    def __iter__(self) -> Iterator[T_co]:
+        from penstock.core.iterate import PipeIterator
+
+        return PipeIterator(self)
+
+    def __len__(self) -> int:
+        raise no_length(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @classmethod
+    def register_datapipe_as_function(cls, function_name: str, cls_to_register: type, **_: Any) -> None:
+        """Make ``pipe.function_name(...)`` build ``cls_to_register``."""
+        from penstock.core.registry import register
+
+        register(cls, function_name, cls_to_register)
+
+    @classmethod
+    def register_function(cls, function_name: str, function: Callable[..., Any]) -> None:
+        """Make ``function`` a method of every pipe, under ``function_name``."""
+        setattr(cls, function_name, function)
+
+
+class MapDataPipe(MapFluent[T_co], Pipe, Generic[T_co]):
+    """Random access: ``pipe[i]`` and ``len(pipe)``; and ``__getitems__`` where many can be had in one go.
+
+    Example:
+        >>> from penstock.pipes.map import SequenceWrapper
+        >>> pipe = SequenceWrapper([10, 20, 30]).map(lambda x: x + 1)
+        >>> pipe[2], len(pipe)
+        (31, 3)
+    """
+
+    functions: ClassVar[dict[str, type[Pipe]]] = {}
+
+    def __getitem__(self, index: Any) -> T_co:
+        raise NotImplementedError(f"{type(self).__name__} has no __getitem__")
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[T_co]:
+        return [self[i] for i in indices]
+
+    def __len__(self) -> int:
+        raise no_length(self)
+
+    def __bool__(self) -> bool:
+        return True
+
+    @classmethod
+    def register_datapipe_as_function(cls, function_name: str, cls_to_register: type, **_: Any) -> None:
+        """Make ``pipe.function_name(...)`` build ``cls_to_register``."""
+        from penstock.core.registry import register
+
+        register(cls, function_name, cls_to_register)
+
+
+def iterates_itself(cls: type) -> bool:
+    """Tell whether a class's ``__iter__``, as torchdata's users write it, is nearer to it than any ``build``."""
+    for base in cls.__mro__:
+        if base is IterDataPipe or "build" in vars(base):
+            return False
+        if "__iter__" in vars(base):
+            return True
+    return False
+
+
+def no_length(pipe: Pipe) -> TypeError:
+    """Return the error of a pipe that cannot tell its length."""
+    return TypeError(f"{type(pipe).__name__} instance doesn't have valid length")
+
+
+def check_source(pipe: Pipe, source: object, family: type[Pipe] = IterDataPipe) -> None:
+    """Raise TypeError unless ``source`` is a pipe of ``family``."""
+    if not isinstance(source, family):
+        raise TypeError(f"{type(pipe).__name__} reads from an {family.__name__}, but got {type(source).__name__}")
+
+
+def _pipes_in(value: object, depth: int) -> Iterator[Pipe]:
+    if isinstance(value, Pipe):
+        yield value
+    elif depth and type(value) in (list, tuple, dict) and value:
+        entries: Any = itertools.chain.from_iterable(value.items()) if isinstance(value, dict) else value
+        if len(cast(list[Any], value)) > _SEARCHED_ENTRIES:
+            first = next(iter(entries))
+            if not isinstance(first, Pipe):
+                return
+            entries = value
+        for entry in entries:
+            yield from _pipes_in(entry, depth - 1)
+
+
+def _swapped(value: Any, swap: dict[int, Pipe], depth: int) -> Any:
+    if isinstance(value, Pipe):
+        return swap.get(id(value), value)
+    if depth and type(value) in (list, tuple, dict) and any(True for _ in _pipes_in(value, depth)):
+        if isinstance(value, dict):
+            return {_swapped(k, swap, depth - 1): _swapped(v, swap, depth - 1) for k, v in value.items()}
+        return type(value)(_swapped(v, swap, depth - 1) for v in value)
+    return value
+
+
+def _creation_site() -> tuple[str, int] | None:
+    """Return file and line of the nearest frame outside penstock: where the user made the pipe."""
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None:
+        module = frame.f_globals.get("__name__", "")
+        if module != "penstock" and not module.startswith("penstock.") and module not in ("copy", "copyreg"):
+            return frame.f_code.co_filename, frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
+def _join_torch() -> None:
+    """Let torch's DataLoader take pipes as the IterableDatasets that they are, once torch is loaded.
+
+    torch must not be imported for that, and its ABC offers no hook for classes that come first, so each new pipe looks.
+    """
+    torch_data: Any = sys.modules.get("torch.utils.data")
+    dataset = getattr(torch_data, "IterableDataset", None)
+    if dataset is not None and not issubclass(IterDataPipe, dataset):
+        dataset.register(IterDataPipe)

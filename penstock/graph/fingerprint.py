@@ -1,0 +1,46 @@
+"""What makes two graphs the same, as far as a state is concerned."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from penstock.core.pipe import Pipe
+from penstock.core.walk import names, walk
+
+__all__ = ["differences", "fingerprint"]
+
+
+def fingerprint(root: Pipe) -> dict[str, Any]:
+    """Return what each pipe is, by name: its class, its sources' names and its plain parameters.
+
+    Functions and data are not part of it: code may be mended between two runs, and data moved.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper
+        >>> fingerprint(IterableWrapper([1]).batch(2))["batch"]
+        ['Batcher', ['IterableWrapper'], {'arity': 2, 'batch_size': 2, 'drop_last': False}]
+    """
+    named = names(root)
+    return {
+        named[id(pipe)]: [
+            type(pipe).__name__,
+            [named[id(source)] for source in pipe.sources],
+            {
+                key: value
+                for key, value in sorted(vars(pipe).items())
+                if not key.startswith("_") and type(value) in (bool, int, float, str)
+            },
+        ]
+        for pipe in walk(root)
+    }
+
+
+def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Return, in words, what differs between two fingerprints."""
+    found = [f"it has {name!r} and the graph has not" for name in saved.keys() - now.keys()]
+    found += [f"the graph has {name!r} and it has not" for name in now.keys() - saved.keys()]
+    for name in saved.keys() & now.keys():
+        for what, then, today in zip(("class", "sources", "parameters"), saved[name], now[name], strict=True):
+            if then != today:
+                found.append(f"{what} of {name!r}: {then} when it was saved, {today} now")
+    return sorted(found)

@@ -1,0 +1,255 @@
+"""DataLoader2: wiring only. The graph says what is loaded, the service where; this says when."""
+
+from __future__ import annotations
+
+import dataclasses
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Generic, TypeVar
+
+from penstock.core.errors import StateError
+from penstock.core.pipe import IterDataPipe, MapDataPipe
+from penstock.core.seeds import draw_seed
+from penstock.loader2.progress import with_bar
+from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session, first_progress
+from penstock.reading_service.in_process import InProcessReadingService
+from penstock.reading_service.length import graph_length
+from penstock.reading_service.prepare import as_pipe
+from penstock.state.snapshot import restored, snapshot
+
+__all__ = ["DataLoader2", "DataLoader2Iterator"]
+
+T_co = TypeVar("T_co", covariant=True)
+Adapter = Callable[[Any], Any]
+
+
+class DataLoader2(Generic[T_co]):
+    """Run a graph of pipes, epoch after epoch.
+
+    Args:
+        datapipe: the graph's last pipe. A torch ``Dataset`` or ``IterableDataset`` will do.
+        datapipe_adapter_fn: a function of a graph, or several, applied in order; each returns a graph.
+        reading_service: where the graph runs; in this process unless given.
+        progress: show a tqdm bar over each epoch; a dict gives tqdm's arguments.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper
+        >>> dl = DataLoader2(IterableWrapper(range(4)).shuffle().batch(2))
+        >>> len(dl)
+        2
+        >>> for epoch in range(2):
+        ...     dl.seed(epoch)
+        ...     for batch in dl:
+        ...         pass
+        >>> dl.shutdown()
+    """
+
+    def __init__(
+        self,
+        datapipe: IterDataPipe[T_co] | MapDataPipe[T_co] | Any,
+        datapipe_adapter_fn: Adapter | Iterable[Adapter] | None = None,
+        reading_service: ReadingService | None = None,
+        *,
+        progress: bool | dict[str, Any] = False,
+    ) -> None:
+        graph: Any = as_pipe(datapipe)
+        if datapipe_adapter_fn is not None:
+            for adapter in [datapipe_adapter_fn] if callable(datapipe_adapter_fn) else datapipe_adapter_fn:
+                graph = adapter(graph)
+        self.datapipe: Any = graph
+        self.reading_service = reading_service or InProcessReadingService()
+        self._graph = self.reading_service.adapt(graph)
+        self._progress = progress
+        self._session: Session | None = None
+        self._closed = False
+        self._seed: int | None = None  # what the user gave; None: a new one is drawn for each epoch
+        self._epoch = 0  # the number of the epoch that the next iterator begins
+        self._drawn: int | None = None  # the seed of the next epoch where the user gave none, once somebody has asked
+        self._loaded: dict[str, Any] | None = None  # a state that the next iterator continues from
+        self._running: _Running | None = None
+        self._batches = 0
+
+    def seed(self, seed: int) -> None:
+        """Fix the run's seed, and count its epochs from 0 again.
+
+        After `load_state_dict` the state's own seed keeps the place in the epoch. Where the state was taken between two
+        epochs there is no place to lose, and another seed begins its own epoch 0.
+
+        Raises:
+            ValueError: not in [0, 2**64).
+            StateError: another seed than that of the state that has just been loaded, which is inside an epoch.
+        """
+        if not 0 <= seed < 1 << 64:
+            raise ValueError(f"Expected an uint64 seed, but got {seed}.")
+        if self._loaded is not None:
+            if self._loaded["seeded"] and self._loaded["seed"] == seed:
+                return
+            if self._loaded["seeded"] and self._loaded["progress"] is not None:
+                raise StateError(
+                    f"the loaded state is of seed {self._loaded['seed']}, and cannot go on with seed {seed}"
+                )
+            if self._loaded["progress"] is None:
+                self._loaded = None
+        self._seed, self._epoch = seed, 0
+
+    def __iter__(self) -> DataLoader2Iterator[T_co]:
+        if self._closed:
+            raise RuntimeError("Cannot iterate over the DataLoader as it has already been shut down")
+        if self._running is not None:
+            self._running.close()
+        if self._session is None:
+            self._session = self.reading_service.start(self._graph)
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            seed, epoch, delivered = loaded["seed"], loaded["epoch"], loaded["delivered"]
+        else:
+            seed, epoch = self._next_epoch()
+            delivered = 0
+            self._drawn = None
+        start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
+        run = Run(seed, epoch, start or first_progress(self._session.plan, self._session.lanes))
+        self._epoch = epoch + 1
+        self._running = _Running(self._session.epoch(run), run, delivered)
+        iterator: DataLoader2Iterator[T_co] = DataLoader2Iterator(self, self._running)
+        return iterator
+
+    def _next_epoch(self) -> tuple[int, int]:
+        """Return the seed and the number of the epoch that begins next.
+
+        Without a seed of the user's each epoch is number 0 of a new one, so that it depends on torch's generator only.
+        It is drawn once: a state that is taken now begins the epoch that would have come.
+        """
+        if self._seed is not None:
+            return self._seed, self._epoch
+        if self._drawn is None:
+            self._drawn = draw_seed()
+        return self._drawn, 0
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has, over all workers. TypeError where the graph cannot tell."""
+        workers: int = getattr(self.reading_service, "num_workers", 1) or 1
+        lanes = self._session.lanes if self._session is not None else getattr(self.reading_service, "lanes", None)
+        return graph_length(self._graph, lanes or workers, workers)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or "datapipe" not in vars(self):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.datapipe, name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return where the loader stands after the last batch delivered, as plain JSON values.
+
+        A state taken after an epoch's end begins the next one.
+        """
+        running = self._running
+        if self._loaded is not None:
+            return self._loaded
+        seeded = self._seed is not None
+        if running is None or running.ended:
+            seed, epoch = self._next_epoch()
+            return snapshot(self._graph, seed, seeded, epoch, None, 0)
+        progress = dataclasses.asdict(running.epoch.progress)
+        return snapshot(self._graph, running.run.seed, seeded, running.run.epoch, progress, running.delivered)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Let the next iterator continue with the very next batch behind a state, on any number of workers.
+
+        Raises:
+            StateError: the state is of another graph.
+        """
+        state = restored(state, self._graph)
+        if self._running is not None:
+            self._running.close()
+            self._running = None
+        self._loaded = state
+        if state["seeded"]:
+            self._seed = state["seed"]
+        self._epoch = state["epoch"]
+
+    @classmethod
+    def from_state(
+        cls, datapipe: Any, state: dict[str, Any], reading_service: ReadingService | None = None
+    ) -> DataLoader2[Any]:
+        """Return a loader over ``datapipe`` that continues from a state."""
+        loader: DataLoader2[Any] = cls(datapipe, reading_service=reading_service)
+        loader.load_state_dict(state)
+        return loader
+
+    def stats(self) -> dict[str, Any]:
+        """Return counts: the epoch, batches delivered in it and over all epochs, and how the graph divides."""
+        running = self._running
+        session = self._session
+        return {
+            "epoch": running.run.epoch if running is not None else self._epoch,
+            "delivered": running.delivered if running is not None else 0,
+            "delivered_total": self._batches,
+            "division": session.plan.kind if session is not None else None,
+            "lanes": session.lanes if session is not None else None,
+        }
+
+    def shutdown(self) -> None:
+        """End the epoch and everything that runs. Shutting down twice does nothing."""
+        self._closed = True
+        if self._running is not None:
+            self._running.close()
+        if self._session is not None:
+            self._session.close()
+
+    def __enter__(self) -> DataLoader2[T_co]:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.shutdown()
+
+
+class _Running:
+    """An epoch that an iterator reads from."""
+
+    def __init__(self, epoch: Epoch, run: Run, delivered: int) -> None:
+        self.epoch = epoch
+        self.run = run
+        self.delivered = delivered
+        self.ended = False
+        self.closed = False
+
+    def close(self) -> None:
+        self.closed = True
+        self.epoch.close()
+
+
+class DataLoader2Iterator(Generic[T_co]):
+    """One epoch. A later iterator of the same loader ends it."""
+
+    def __init__(self, loader: DataLoader2[T_co], running: _Running) -> None:
+        self._loader = loader
+        self._running = running
+        self._items: Iterator[T_co] = running.epoch
+        if loader._progress:
+            self._items = with_bar(loader, running.epoch, running.delivered, loader._progress)
+        self._finalizer = weakref.finalize(self, running.epoch.close)
+
+    def __iter__(self) -> DataLoader2Iterator[T_co]:
+        return self
+
+    def __next__(self) -> T_co:
+        running = self._running
+        if running.closed and not running.ended:
+            raise RuntimeError(
+                "This iterator has been invalidated because another iterator has been created from the same DataLoader2"
+                if not self._loader._closed
+                else "This iterator has ended: its DataLoader2 has been shut down"
+            )
+        try:
+            item = next(self._items)
+        except StopIteration:
+            running.ended = True
+            raise
+        running.delivered += 1
+        self._loader._batches += 1
+        return item
+
+    def __len__(self) -> int:
+        return len(self._loader)

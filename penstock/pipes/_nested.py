@@ -1,0 +1,107 @@
+"""Steps that turn one item into a run of items: flatmap, unbatch, parsed files, listed folders.
+
+The state is an anchor (the source's state ahead of the element that is being read) and a place in that element. A place
+is a count of items unless the element has something better: a byte offset in a file, say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain
+from typing import Any, Protocol, TypeVar
+
+from penstock.core.context import Context
+from penstock.core.errors import StateError
+from penstock.core.pipe import IterDataPipe
+from penstock.core.stream import State, Stream, consume, counted
+
+__all__ = ["Part", "nested", "nested_parts"]
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Part(Protocol[U]):
+    """One element, being read.
+
+    ``it`` yields its items and closes what it opened when it ends or is closed. ``tell`` is asked between two items,
+    on the thread that runs the stream.
+    """
+
+    it: Iterator[U]
+
+    def tell(self) -> State: ...
+
+
+class _Counted:
+    """An element whose place is the number of items it has given."""
+
+    def __init__(self, items: Iterable[Any], given: int, name: str) -> None:
+        source = iter(items)
+        if given:
+            skipped, seen = counted(source)
+            consume(skipped, given)
+            if seen() < given:
+                raise StateError(
+                    f"{name!r} cannot be restored: an element gave {given} items when the state was saved, and now "
+                    f"only {seen()}; something in it or upstream of it is not deterministic"
+                )
+        self.it, self.tell = counted(source, given)
+
+
+def nested(
+    pipe: IterDataPipe[U],
+    source: IterDataPipe[T],
+    expand: Callable[[T], Iterable[U]],
+    ctx: Context,
+    state: State,
+) -> Stream[U]:
+    """Return the stream that yields the items of ``expand(x)`` for each source item ``x``."""
+    name = ctx.name(pipe)
+    return nested_parts(pipe, source, lambda x, given: _Counted(expand(x), given or 0, name), ctx, state)
+
+
+def nested_parts(
+    pipe: IterDataPipe[U],
+    source: IterDataPipe[T],
+    open_part: Callable[[T, Any], Part[U]],
+    ctx: Context,
+    state: State,
+) -> Stream[U]:
+    """Return the stream that yields the items of the part that ``open_part(x, place)`` opens for each source item.
+
+    ``place`` is None for a part that is read from its start, else what its ``tell`` once returned.
+    """
+    name = ctx.name(pipe)
+    anchor, place = ctx.own(pipe, state) or (None, None)
+    up = ctx.build(source, anchor)
+    part: Part[U] | None = None
+
+    def parts() -> Iterator[Iterator[U]]:
+        nonlocal anchor, place, part
+        while True:
+            ahead = up.state()
+            for x in up.it:  # noqa: B007  # it is used behind the loop: this takes one item, or sees the end
+                break
+            else:
+                if place is not None:
+                    raise StateError(
+                        f"{name!r} cannot be restored: its source ends ahead of the element it was reading"
+                    )
+                return
+            opened = open_part(x, place)
+            anchor, place, part = ahead, None, opened
+            yield opened.it
+
+    def tell() -> State:
+        here = part.tell() if part is not None else place
+        return None if anchor is None and here is None else {name: [anchor, here]}
+
+    running = parts()
+
+    class _OpenPart:
+        def close(self) -> None:
+            if part is not None and hasattr(part.it, "close"):
+                part.it.close()
+
+    return Stream(chain.from_iterable(running), tell, closers=(running, _OpenPart(), up))

@@ -1,0 +1,54 @@
+"""Filter (``filter``)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar, overload
+
+from penstock.core.context import Context
+from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.registry import functional_datapipe
+from penstock.core.stream import State, Stream
+from penstock.pipes._columns import Columns, check_columns, pick
+
+T = TypeVar("T")
+
+
+@functional_datapipe("filter")
+class Filter(IterDataPipe[T]):
+    """Keep the items for which a function is true (functional name: ``filter``).
+
+    Args:
+        source_datapipe: the source.
+        filter_fn: the function. Its result counts by truth, as with Python's ``filter``.
+        input_col: the columns of an item that ``filter_fn`` gets; the whole item unless given.
+
+    State: none of its own.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper(range(6)).filter(lambda x: x % 2))
+        [1, 3, 5]
+    """
+
+    @overload
+    def __init__(self, source_datapipe: IterDataPipe[T], filter_fn: Callable[[T], Any]) -> None: ...
+    @overload
+    def __init__(
+        self, source_datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None
+    ) -> None: ...
+    def __init__(
+        self, source_datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None = None
+    ) -> None:
+        check_source(self, source_datapipe)
+        check_columns(filter_fn, input_col)
+        self.datapipe = source_datapipe
+        self.filter_fn = filter_fn
+        self.input_col = input_col
+
+    def build(self, ctx: Context, state: State = None) -> Stream[T]:
+        up = ctx.build(self.datapipe, state)
+        fn, columns = self.filter_fn, self.input_col
+        if columns is None:
+            return up.onward(x for x in up.it if fn(x))
+        return up.onward(x for x in up.it if fn(*pick(x, columns)))

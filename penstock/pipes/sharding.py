@@ -1,0 +1,96 @@
+"""ShardingFilter (``sharding_filter``): the point at which the work is divided."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TypeVar
+
+from penstock.core.context import Context, Share
+from penstock.core.dealing import deal
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
+from penstock.core.registry import functional_datapipe
+from penstock.core.stream import State, Stream
+
+T = TypeVar("T")
+
+
+class SHARDING_PRIORITIES(IntEnum):
+    """Which division comes first where several are applied to one pipe: ranks, then the workers of a rank."""
+
+    DEFAULT = 1
+    DISTRIBUTED = 2
+    MULTIPROCESSING = 3
+
+
+@functional_datapipe("sharding_filter")
+class ShardingFilter(IterDataPipe[T]):
+    """Mark where ranks and workers divide the work (functional name: ``sharding_filter``).
+
+    What stands ahead of it runs in every worker, with the same seeds, and what stands behind it only for the worker's
+    own share: place it as early as possible, and a ``shuffle`` ahead of it. Run in one process it passes everything.
+
+    Args:
+        source_datapipe: the source.
+        sharding_group_filter: divide only where this group is applied (see `apply_sharding`).
+
+    State: which chunk comes next, and the source's state ahead of it.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper
+        >>> pipe = IterableWrapper(range(5)).sharding_filter()
+        >>> pipe.apply_sharding(2, 1)
+        >>> list(pipe), len(pipe)
+        ([1, 3], 2)
+    """
+
+    arity = ONE_TO_ONE
+    deals_chunks = True
+
+    def __init__(
+        self, source_datapipe: IterDataPipe[T], sharding_group_filter: SHARDING_PRIORITIES | None = None
+    ) -> None:
+        check_source(self, source_datapipe)
+        self.datapipe = source_datapipe
+        self.sharding_group_filter = sharding_group_filter
+        self._groups: dict[int, tuple[int, int]] = {}
+
+    def apply_sharding(
+        self,
+        num_of_instances: int,
+        instance_id: int,
+        sharding_group: SHARDING_PRIORITIES = SHARDING_PRIORITIES.DEFAULT,
+    ) -> None:
+        """Fix this pipe's share, in place: item i is kept where ``i % num_of_instances == instance_id``."""
+        if instance_id >= num_of_instances:
+            raise ValueError(f"instance_id({instance_id}) should be smaller than num_of_instances({num_of_instances})")
+        default = SHARDING_PRIORITIES.DEFAULT
+        if any((group == default) != (sharding_group == default) for group in self._groups):
+            raise RuntimeError("ShardingFilter cannot mix DEFAULT and non DEFAULT groups")
+        if self.sharding_group_filter in (None, sharding_group):
+            self._groups = {**self._groups, int(sharding_group): (num_of_instances, instance_id)}
+
+    def _applied(self) -> Share | None:
+        if not self._groups:
+            return None
+        count, index = 1, 0
+        for group in sorted(self._groups):
+            n, i = self._groups[group]
+            count, index = count * n, index * n + i
+        return Share(count, index, lane=index, local=(index,))
+
+    def __len__(self) -> int:
+        share = self._applied() or Share()
+        return len(range(share.index, len(self.datapipe), share.count))
+
+    def build(self, ctx: Context, state: State = None) -> Stream[T]:
+        name = ctx.name(self)
+        start = ctx.own(self, state) or (0, None)
+        ahead = ctx.ahead_of_point()
+        stream, position = deal(
+            lambda s: ahead.build(self.datapipe, s, indices=True),
+            self._applied() or ctx.share or Share(),
+            (start[0], start[1]),
+            (name, ctx.passes),
+        )
+        stream.state = lambda: {name: list(position())}
+        return stream

@@ -1,0 +1,16 @@
+"""ReadingServices: where a graph runs."""
+
+from penstock.core.context import WorkerInfo
+from penstock.reading_service.base import Epoch, ReadingService, Run, Session
+from penstock.reading_service.in_process import InProcessReadingService
+from penstock.reading_service.processes import MultiProcessingReadingService
+
+__all__ = [
+    "Epoch",
+    "InProcessReadingService",
+    "MultiProcessingReadingService",
+    "ReadingService",
+    "Run",
+    "Session",
+    "WorkerInfo",
+]

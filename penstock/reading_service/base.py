@@ -1,0 +1,104 @@
+"""What a ReadingService is.
+
+A service has two duties. ``adapt`` says where each part of a graph will run; it is a pure function of the graph, starts
+nothing, and can be printed and tested. ``start`` returns a session, which owns whatever runs: threads, processes,
+sockets.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import Plan
+from penstock.core.stream import State
+
+__all__ = ["Epoch", "Progress", "ReadingService", "Run", "Session", "first_progress"]
+
+
+@dataclass
+class Progress:
+    """Where an epoch stands after the last item delivered. All of it is JSON.
+
+    Attributes:
+        kind: ``blocks`` or ``lanes``.
+        lanes: L, the number of lanes; with blocks it does not matter.
+        next: the block, or the lane, that comes next.
+        states: with blocks one entry, under "0", that serves any worker; with lanes one for each that has begun.
+        ended: the lanes that have nothing more.
+    """
+
+    kind: str
+    lanes: int
+    next: int = 0
+    states: dict[str, State] = field(default_factory=dict)
+    ended: list[int] = field(default_factory=list)
+
+
+def first_progress(plan: Plan, lanes: int) -> Progress:
+    """Return where an epoch begins."""
+    return Progress("blocks" if plan.kind == "blocks" else "lanes", lanes)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One epoch, as the loader orders it."""
+
+    seed: int
+    epoch: int
+    progress: Progress
+
+
+class Epoch(ABC):
+    """An epoch that runs: an iterator over its items, with `progress` after the last of them."""
+
+    progress: Progress
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    @abstractmethod
+    def __next__(self) -> Any: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Stop wanting items. Does not wait for the one that is being made."""
+
+
+class Session(ABC):
+    """A graph, set up to run. A context manager; `close` is idempotent and leaves nothing behind."""
+
+    plan: Plan
+    lanes: int
+
+    @abstractmethod
+    def epoch(self, run: Run) -> Epoch:
+        """Begin an epoch. The one before it has been closed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """End the running epoch, and whatever the session owns."""
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class ReadingService(ABC):
+    """Where a graph runs."""
+
+    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+        """Return the graph as this service will run it."""
+        return graph
+
+    @abstractmethod
+    def start(self, graph: IterDataPipe[Any]) -> Session:
+        """Set an adapted graph up to run."""

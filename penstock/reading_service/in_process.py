@@ -1,0 +1,114 @@
+"""InProcessReadingService: the graph runs where the loop is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.core.context import WorkerInfo
+from penstock.core.iterate import drive
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import plan
+from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
+from penstock.reading_service.lanes import END, lane_context, read_lanes, start_of
+from penstock.reading_service.prepare import prepared
+
+__all__ = ["InProcessReadingService"]
+
+
+class InProcessReadingService(ReadingService):
+    """Run the graph in this process, in this thread.
+
+    The sequence of items is the one that worker processes would give.
+
+    Args:
+        lanes: how many lanes a graph has that does not divide into blocks; 1 unless given, or set by a restored state.
+
+    Example:
+        >>> from penstock import DataLoader2
+        >>> from penstock.pipes import IterableWrapper
+        >>> with DataLoader2(IterableWrapper([1, 2]), reading_service=InProcessReadingService()) as dl:
+        ...     list(dl)
+        [1, 2]
+    """
+
+    def __init__(self, *, lanes: int | None = None) -> None:
+        if lanes is not None and lanes < 1:
+            raise ValueError(f"lanes must be at least 1, got {lanes}")
+        self.lanes = lanes
+
+    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+        return prepared(graph, sharded=False)
+
+    def start(self, graph: IterDataPipe[Any]) -> Session:
+        return _InProcessSession(graph, self.lanes or 1)
+
+
+class _InProcessSession(Session):
+    def __init__(self, graph: IterDataPipe[Any], lanes: int) -> None:
+        self._graph = graph
+        self.plan = plan(graph)
+        self.lanes = 1 if self.plan.kind == "whole" else lanes
+
+    def epoch(self, run: Run) -> Epoch:
+        if run.progress.kind == "blocks" or run.progress.lanes == 1:
+            return _OneStream(self._graph, self, run)
+        return _ManyLanes(self._graph, self, run)
+
+    def close(self) -> None:
+        pass
+
+
+class _OneStream(Epoch):
+    """One stream over the whole graph: nothing stands between it and the loop."""
+
+    def __init__(self, graph: IterDataPipe[Any], session: _InProcessSession, run: Run) -> None:
+        progress = run.progress
+        self._ended = 0 in progress.ended
+        self._kind = progress.kind
+        self._first = progress.next
+        run = Run(run.seed, run.epoch, Progress(progress.kind, 1, progress.next, progress.states, progress.ended))
+        ctx = lane_context(graph, session.plan, run, 0, (0,), worker=WorkerInfo())
+        self._stream = ctx.build(graph, start_of(progress, 0))
+        self._items = drive(graph, ctx, self._stream, "batch", self._first)
+        self._given = 0
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        item = next(self._items)
+        self._given += 1
+        return item
+
+    @property
+    def progress(self) -> Progress:  # type: ignore[override]  # computed only when somebody asks
+        blocks = self._kind == "blocks"
+        number = self._first + self._given if blocks else 0
+        return Progress(self._kind, 1, number, {"0": self._stream.state()}, [0] if self._ended else [])
+
+    def close(self) -> None:
+        self._items.close()  # type: ignore[attr-defined]  # a generator
+        self._stream.close()
+
+
+class _ManyLanes(Epoch):
+    """Several lanes, read in rounds."""
+
+    def __init__(self, graph: IterDataPipe[Any], session: _InProcessSession, run: Run) -> None:
+        start = run.progress
+        self.progress = Progress(start.kind, start.lanes, start.next, dict(start.states), list(start.ended))
+        self._items: Iterator[Any] = read_lanes(
+            graph, session.plan, run, tuple(range(start.lanes)), worker=WorkerInfo()
+        )
+
+    def __next__(self) -> Any:
+        for lane, state, item in self._items:
+            self.progress.states[str(lane)] = state
+            self.progress.next = (lane + 1) % self.progress.lanes
+            if item is not END:
+                return item
+            self.progress.ended.append(lane)
+        raise StopIteration
+
+    def close(self) -> None:
+        self._items.close()  # type: ignore[attr-defined]  # a generator

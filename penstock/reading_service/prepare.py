@@ -1,0 +1,63 @@
+"""What happens to a graph first: what is no pipe becomes one, names, frozen listings, a word about sharding points."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+from penstock.core.pipe import IterDataPipe, MapDataPipe, Pipe
+from penstock.core.plan import plan
+from penstock.core.walk import describe, names, walk
+from penstock.pipes.map.to_iter import MapToIterConverter
+from penstock.pipes.map.wrapper import SequenceWrapper
+from penstock.pipes.sharding import ShardingFilter
+from penstock.pipes.wrapper import IterableWrapper
+
+__all__ = ["as_pipe", "prepared"]
+
+
+def as_pipe(data: Any) -> Pipe:
+    """Return a pipe as it is, and a torch ``Dataset`` or ``IterableDataset`` wrapped. Nothing is copied."""
+    if isinstance(data, Pipe):
+        return data
+    if hasattr(data, "__getitem__") and hasattr(data, "__len__"):
+        return SequenceWrapper(data, deepcopy=False)
+    if hasattr(data, "__iter__"):
+        return IterableWrapper(data, deepcopy=False)
+    raise TypeError(f"a DataPipe or a torch Dataset is expected, but got {type(data).__name__}")
+
+
+def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
+    """Return a copy of the graph in which every pipe has its name, and no two processes would see different sources.
+
+    Args:
+        graph: the user's graph. A MapDataPipe at its end is iterated by index and, if ``sharded``, divided as torch
+            divides datasets.
+        sharded: the work will be divided; duplicates are worth a warning.
+    """
+    named = names(graph)
+    new: dict[int, Pipe] = {}
+    for pipe in walk(graph):
+        copied = pipe.with_sources(*(new[id(source)] for source in pipe.sources)).frozen()
+        new[id(pipe)] = copied.named(named[id(pipe)])
+    root = new[id(graph)]
+    if isinstance(root, MapDataPipe):
+        root = MapToIterConverter(root).named("to_iter_datapipe")
+        if sharded:
+            root = ShardingFilter(root).named("sharding_filter")
+    if not isinstance(root, IterDataPipe):
+        raise TypeError(f"a DataPipe is expected, but got {type(graph).__name__}")
+    division = plan(root)
+    if sharded and division.kind == "whole":
+        warnings.warn(
+            f"the graph that ends in {describe(graph)} has no sharding point: every worker yields every item. "
+            "Add .sharding_filter() as early as possible, behind a .shuffle()",
+            stacklevel=5,
+        )
+    if division.because is not None:
+        import logging
+
+        logging.getLogger("penstock").info(
+            "%s makes the graph divide into lanes: its order depends on `lanes=`", describe(division.because)
+        )
+    return root

@@ -1,0 +1,266 @@
+"""The worker processes of one loader, and the epochs that they run."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import WorkerDied
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import plan
+from penstock.reading_service.base import Epoch, Progress, Run, Session
+from penstock.reading_service.process import Launcher, Process, launcher
+from penstock.reading_service.worker import ENDED, FAILED, ITEM
+from penstock.transport.arena import Arena, default_budget
+from penstock.transport.payload import payload_file
+from penstock.transport.receiver import Receiver
+from penstock.transport.wire import Disconnected
+
+if TYPE_CHECKING:
+    from penstock.reading_service.processes import MultiProcessingReadingService
+
+__all__ = ["ProcessSession"]
+
+_LOOK_EVERY_S = 5.0  # how often a wait makes sure that the worker is alive
+_GRACE_S = 0.3  # how long a worker may take to end by itself; one that is in a function then is killed
+_PROBE_S = 1.0  # how long it may take to start a worker and run the batch that killed one again
+
+
+@dataclass
+class _Worker:
+    """One worker, as the main process holds it."""
+
+    number: int
+    process: Process
+    receiver: Receiver
+
+
+class ProcessSession(Session):
+    """The workers of one loader. They live over all of its epochs."""
+
+    def __init__(self, graph: IterDataPipe[Any], service: MultiProcessingReadingService) -> None:
+        self.plan = plan(graph)
+        self._service = service
+        self.lanes = service.lanes or service.num_workers
+        if self.plan.kind == "whole":
+            self.lanes = service.num_workers
+        self._payload: tuple[IterDataPipe[Any], dict[str, Any]] = (
+            graph,
+            {
+                "ahead": max(1, service.worker_prefetch_cnt + service.main_prefetch_cnt),
+                "init_fn": service.worker_init_fn,
+                "reset_fn": service.worker_reset_fn,
+            },
+        )
+        self._launcher: Launcher | None = None
+        self._graph_fd = -1
+        self._owned: list[_Worker] = []
+        self._epochs = 0
+        self._broken = False
+        self.workers: list[_Worker] = []
+        self._finalizer: weakref.finalize[Any, Any] | None = None
+        self._start()
+
+    def _start(self) -> None:
+        service = self._service
+        budget = service.buffer_bytes or default_budget()
+        self._launcher = launcher(service.multiprocessing_context)
+        self._owned = self.workers = []
+        self._finalizer = weakref.finalize(self, _close, os.getpid(), self._owned, self._launcher)
+        try:
+            self._graph_fd = os.open(os.devnull, os.O_RDONLY)
+            if service.multiprocessing_context != "fork":
+                os.close(self._graph_fd)
+                self._graph_fd = payload_file(self._payload)
+            try:
+                for number in range(service.num_workers):
+                    self.workers.append(self._launch(number, budget // service.num_workers))
+            finally:
+                os.close(self._graph_fd)
+        except BaseException:
+            self.close()
+            raise
+
+    def _launch(self, number: int, size: int) -> _Worker:
+        assert self._launcher is not None
+        mine, theirs = socket.socketpair()
+        arena_fd = Arena.create(size)
+        try:
+            with theirs:
+                arena = Arena(arena_fd)
+                process = self._launcher.start((theirs.fileno(), arena_fd, self._graph_fd), self._payload)
+        except BaseException:
+            mine.close()
+            raise
+        finally:
+            os.close(arena_fd)
+        ahead: int = self._payload[1]["ahead"]
+        receiver = Receiver(mine, arena, max(1, ahead // 2))
+        receiver.command("hello", number, self._service.num_workers)
+        return _Worker(number, process, receiver)
+
+    def epoch(self, run: Run) -> Epoch:
+        if self._broken:
+            self.close()
+            self._start()
+            self._broken = False
+        self._epochs += 1
+        return _ProcessEpoch(self, run, self._epochs)
+
+    def break_(self) -> None:
+        """Say that a socket may have been left in the middle of a message: the next epoch gets new workers."""
+        self._broken = True
+
+    def died(self, worker: _Worker, run: Run, lane: int) -> WorkerDied:
+        """Return the error for a worker that closed its socket."""
+        self._broken = True
+        code = worker.process.exitcode(1.0)
+        if code is None:
+            how = "closed its connection, and is still running"
+        elif code < 0:
+            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        else:
+            how = f"ended with exit code {code}"
+        where, again = worker.receiver.recorded(), None
+        try:
+            again = self._probe(worker.number, run, lane)
+        except Exception as error:  # the report must not fail over the detail
+            where += f" (running the batch again failed: {error})"
+        if again is not None:
+            where = f"{again}; it died there again when the batch was run a second time"
+        return WorkerDied(
+            f"worker {worker.number} (pid {worker.process.pid}) {how}; it was in {where}", worker.process.pid, code
+        )
+
+    def _probe(self, number: int, run: Run, lane: int) -> str | None:
+        """Run the lane's next item again, traced, in a process of its own; return the pipe in which that dies."""
+        until = time.monotonic() + _PROBE_S
+        helper = ProcessSession.__new__(ProcessSession)
+        helper._service, helper._payload = self._service, self._payload
+        helper._launcher, helper._owned = launcher(self._service.multiprocessing_context), []
+        finalizer = weakref.finalize(helper, _close, os.getpid(), helper._owned, helper._launcher)
+        try:
+            fork = self._service.multiprocessing_context == "fork"
+            helper._graph_fd = os.open(os.devnull, os.O_RDONLY) if fork else payload_file(self._payload)
+            try:
+                worker = helper._launch(number, 64 << 20)
+            finally:
+                os.close(helper._graph_fd)
+            helper._owned.append(worker)
+            worker.receiver.command("trace", 1, run, (lane,))
+            try:
+                worker.receiver.receive(1, max(0.1, until - time.monotonic()))
+            except Disconnected:
+                return worker.receiver.recorded()
+            return None
+        finally:
+            finalizer()
+
+    def close(self) -> None:
+        if self._finalizer is not None:
+            self._finalizer()
+
+
+def _close(pid: int, workers: list[_Worker], launcher: Launcher) -> None:
+    """End all workers: a closed socket asks them to, and who does not is killed."""
+    if os.getpid() != pid:  # a fork of the trainer: they are not its own
+        return
+    for worker in workers:
+        worker.receiver.close()
+    deadline = time.monotonic() + _GRACE_S
+    for worker in workers:
+        if worker.process.exitcode(max(0.0, deadline - time.monotonic())) is None:
+            worker.process.kill()
+    for worker in workers:
+        worker.process.exitcode(5.0)
+    workers.clear()
+    launcher.close()
+
+
+class _ProcessEpoch(Epoch):
+    """Takes items from the workers, in the order that the graph, the seed and the epoch define."""
+
+    def __init__(self, session: ProcessSession, run: Run, number: int) -> None:
+        self._session = session
+        self._number = number
+        start = run.progress
+        self._blocks = start.kind == "blocks"
+        count = session._service.num_workers
+        # With blocks, a worker's lane is its own number, whatever the topology of the run that saved the state.
+        lanes = count if self._blocks else start.lanes
+        self.progress = Progress(start.kind, lanes, start.next, dict(start.states), list(start.ended))
+        self._run = Run(run.seed, run.epoch, self.progress)
+        self._pid = os.getpid()
+        self._order = [lane for lane in range(lanes) if lane not in start.ended]
+        first = start.next % lanes if self._blocks else start.next
+        self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
+        self._closed = False
+        for worker in session.workers:
+            local = tuple(lane for lane in self._order if lane % count == worker.number)
+            worker.receiver.command("epoch", number, self._run, local)
+
+    def __next__(self) -> Any:
+        while self._order and not self._closed:
+            lane = self._order[self._at]
+            kind, content = self._take(lane)
+            _, state, item = content
+            if kind == ITEM:
+                self._at = (self._at + 1) % len(self._order)
+                if self._blocks:
+                    self.progress.next += 1
+                    self.progress.states["0"] = state
+                else:
+                    self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
+                    self.progress.states[str(lane)] = state
+                return item
+            if self._blocks:
+                self._order = []
+                break
+            self._order.remove(lane)
+            self.progress.ended.append(lane)
+            self.progress.states[str(lane)] = state
+            self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
+            if self._at >= len(self._order):
+                self._at = 0
+        self._closed = True
+        raise StopIteration
+
+    def _take(self, lane: int) -> tuple[int, Any]:
+        if os.getpid() != self._pid:
+            raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
+        session = self._session
+        worker = session.workers[lane % session._service.num_workers]
+        try:
+            while (message := worker.receiver.receive(self._number, _LOOK_EVERY_S)) is None:
+                if worker.process.exitcode(0) is not None:
+                    raise Disconnected
+        except Disconnected:
+            self._closed = True
+            raise session.died(worker, self._run, lane) from None
+        except BaseException:
+            session.break_()
+            self._closed = True
+            raise
+        if message.kind == FAILED:
+            self._closed = True
+            function, arguments = _loaded(message.content)
+            raise function(*arguments)
+        return (ITEM if message.kind == ITEM else ENDED), message.content
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        for worker in self._session.workers:
+            worker.receiver.command("stop", self._number)
+
+
+def _loaded(data: bytes) -> Any:
+    import pickle
+
+    return pickle.loads(data)

@@ -1,0 +1,93 @@
+"""MultiProcessingReadingService: the graph runs in worker processes."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.pipe import IterDataPipe
+from penstock.reading_service.base import ReadingService, Session
+from penstock.reading_service.in_process import InProcessReadingService
+from penstock.reading_service.prepare import prepared
+
+if TYPE_CHECKING:
+    from penstock.core.context import WorkerInfo
+    from penstock.core.seed_generator import SeedGenerator
+
+__all__ = ["MultiProcessingReadingService"]
+
+
+class MultiProcessingReadingService(ReadingService):
+    """Run the graph in worker processes, divided at its ``sharding_filter``.
+
+    The sequence of batches is that of one process, for any number of workers, as long as each step behind the sharding
+    point makes one item of one, or a batch; behind anything else it depends on the number of lanes.
+
+    Args:
+        num_workers: how many; 0 runs the graph in this process.
+        multiprocessing_context: ``forkserver`` (default), ``spawn`` or ``fork``. Lambdas and everything of the main
+            program work under each. Workers never import the main program.
+        worker_prefetch_cnt: how many items a worker may be ahead of the loop, together with ``main_prefetch_cnt``.
+        main_prefetch_cnt: is added to ``worker_prefetch_cnt``; torchdata counts the two apart.
+        worker_init_fn: called in each worker once, with the graph and a `WorkerInfo`; may return another graph.
+        worker_reset_fn: called in each worker ahead of each epoch, with the graph, a `WorkerInfo` and a
+            `SeedGenerator`.
+        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` unless given, or set by a
+            restored state.
+        buffer_bytes: how much shared memory batches on their way may take, over all workers; a quarter of the free
+            memory, and at most 2 GiB, unless given. Memory is used only as batches need it.
+
+    Example:
+        >>> from penstock import DataLoader2
+        >>> from penstock.pipes import IterableWrapper
+        >>> pipe = IterableWrapper(range(6)).sharding_filter().map(lambda x: x * x).batch(2)
+        >>> with DataLoader2(pipe, reading_service=MultiProcessingReadingService(num_workers=2)) as dl:
+        ...     list(dl)
+        [[0, 1], [4, 9], [16, 25]]
+    """
+
+    def __init__(
+        self,
+        num_workers: int = 0,
+        multiprocessing_context: str | None = None,
+        worker_prefetch_cnt: int = 10,
+        main_prefetch_cnt: int = 10,
+        worker_init_fn: Callable[[Any, WorkerInfo], Any] | None = None,
+        worker_reset_fn: Callable[[Any, WorkerInfo, SeedGenerator], Any] | None = None,
+        *,
+        lanes: int | None = None,
+        buffer_bytes: int | None = None,
+    ) -> None:
+        if num_workers < 0:
+            raise ValueError(f"num_workers must not be negative, got {num_workers}")
+        if worker_prefetch_cnt < 0 or main_prefetch_cnt < 0:
+            raise ValueError(f"prefetch counts must not be negative: {worker_prefetch_cnt}, {main_prefetch_cnt}")
+        if lanes is not None and lanes < 1:
+            raise ValueError(f"lanes must be at least 1, got {lanes}")
+        if multiprocessing_context not in (None, "forkserver", "spawn", "fork"):
+            raise AssertionError(
+                f"multiprocessing_context must be one of forkserver, spawn, fork, but got {multiprocessing_context!r}"
+            )
+        if num_workers == 0:
+            warnings.warn("num_workers is 0: the graph runs in this process", stacklevel=2)
+        self.num_workers = num_workers
+        self.multiprocessing_context = multiprocessing_context or "forkserver"
+        self.worker_prefetch_cnt = worker_prefetch_cnt
+        self.main_prefetch_cnt = main_prefetch_cnt
+        self.worker_init_fn = worker_init_fn
+        self.worker_reset_fn = worker_reset_fn
+        self.lanes = lanes
+        self.buffer_bytes = buffer_bytes
+
+    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+        return prepared(graph, sharded=self.num_workers > 0)
+
+    def start(self, graph: IterDataPipe[Any]) -> Session:
+        if self.num_workers == 0:
+            return InProcessReadingService(lanes=self.lanes).start(graph)
+        from penstock.reading_service.process_session import (
+            ProcessSession,
+        )  # sockets and processes only where they are used
+
+        return ProcessSession(graph, self)

@@ -1,0 +1,216 @@
+"""What a worker process does: it waits for an epoch, runs its lanes, and sends what they yield.
+
+One thread runs the graph and talks to the main process. A second one ends the process when the trainer has died, and a
+third one writes down, 50 times a second, in which pipe the first one is, for the message in case the worker dies.
+"""
+
+from __future__ import annotations
+
+import os
+import reprlib
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.core.context import Outlet, WorkerInfo
+from penstock.core.errors import TransportError
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import plan
+from penstock.core.seed_generator import SeedGenerator
+from penstock.core.walk import describe, names, walk
+from penstock.reading_service.base import Run
+from penstock.reading_service.lanes import END, read_lanes
+from penstock.transport.arena import Arena
+from penstock.transport.codec import encode_error
+from penstock.transport.payload import load_payload
+from penstock.transport.sender import Sender
+from penstock.transport.wire import Disconnected
+
+__all__ = ["ENDED", "FAILED", "ITEM", "READY", "main", "run"]
+
+ITEM, ENDED, FAILED, READY = range(4)  # the kinds of messages
+
+_SAMPLE_EVERY_S = 0.02
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+_GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed
+
+
+class _Cancelled(Exception):
+    """The main process has given another command."""
+
+
+def main(trainer: int, sock_fd: int, arena_fd: int, graph_fd: int) -> None:
+    """Be a worker, in a process made for it. Does not return."""
+    code = 1
+    try:
+        run(trainer, sock_fd, arena_fd, None, graph_fd)
+        code = 0
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int | None = None) -> None:
+    """Serve until the main process closes its end."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sock = socket.socket(fileno=os.dup(sock_fd))
+    arena = Arena(arena_fd)
+    os.close(sock_fd)
+    os.close(arena_fd)
+    arena.record("starting")
+    _end_with(trainer, sock)
+    sender = Sender(sock, arena)
+    try:
+        try:
+            if graph_fd is not None:
+                payload = load_payload(graph_fd)
+                os.close(graph_fd)
+            worker = _Worker(sender, arena, *payload)
+        except Exception as error:
+            _refuse(sender, encode_error(error, _remote(error)))
+        worker.serve()
+    except Disconnected:
+        pass
+    finally:
+        sock.close()
+
+
+def _refuse(sender: Sender, failure: bytes) -> None:
+    """Answer every epoch with the error that kept the worker from starting."""
+    while True:
+        while sender.commands:
+            name, number, *_ = sender.commands.popleft()
+            if name in ("epoch", "trace"):
+                sender.send(FAILED, number, failure)
+        sender.receive(wait=True)
+
+
+class _Worker:
+    """The state of one worker: its graph, and the epoch that it is told to run."""
+
+    def __init__(self, sender: Sender, arena: Arena, graph: IterDataPipe[Any], options: dict[str, Any]) -> None:
+        self._sender = sender
+        self._arena = arena
+        while not sender.commands:
+            sender.receive(wait=True)
+        _, number, count = sender.commands.popleft()  # ("hello", ...)
+        self._info = WorkerInfo(count, number)
+        self._limit: int = options["ahead"]
+        self._reset_fn = options["reset_fn"]
+        torch = sys.modules.get("torch")
+        if torch is not None:
+            torch.set_num_threads(1)
+        if options["init_fn"] is not None:
+            graph = options["init_fn"](graph, self._info) or graph
+        self._graph = graph
+        _sample(self._arena, self._graph)
+
+    def serve(self) -> None:
+        """Run what the main process orders."""
+        while True:
+            self._arena.record("waiting for the main process")
+            while not self._sender.commands:
+                self._sender.receive(wait=True)
+            name, epoch, *rest = self._sender.commands.popleft()
+            try:
+                if name in ("epoch", "trace"):
+                    self._epoch(epoch, *rest, traced=name == "trace")
+            except _Cancelled:
+                continue
+            except Disconnected:
+                raise
+            except Exception as error:
+                self._sender.send(FAILED, epoch, encode_error(error, _remote(error)))
+
+    def _epoch(self, epoch: int, run: Run, local: tuple[int, ...], *, traced: bool) -> None:
+        graph = self._graph
+        if self._reset_fn is not None:
+            graph = self._reset_fn(graph, self._info, SeedGenerator(run.seed).spawn(self._info.worker_id)) or graph
+        outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
+        deliveries: Iterator[Any] = read_lanes(
+            graph,
+            plan(graph),
+            run,
+            local,
+            worker=self._info,
+            outlet=outlet,
+            own_globals=True,
+            record=self._arena.record if traced else None,
+            before_item=self._before_item,
+        )
+        send = self._sender.send
+        try:
+            for lane, state, item in deliveries:
+                try:
+                    send(ENDED if item is END else ITEM, epoch, (lane, state, None if item is END else item))
+                except TransportError as error:
+                    error.add_note(f"penstock: the item is {_short.repr(item)}, made by {describe(graph)}")
+                    raise
+                del item
+        finally:
+            deliveries.close()  # type: ignore[attr-defined]  # a generator
+
+    def _before_item(self) -> None:
+        """Wait until the main process is near enough; leave where it has something else to do."""
+        sender = self._sender
+        sender.receive(wait=False)
+        while sender.ahead >= self._limit and not sender.commands:
+            self._arena.record("waiting for the main process")
+            sender.receive(wait=True)
+        if sender.commands:
+            raise _Cancelled
+
+
+def _remote(error: BaseException) -> str:
+    return "penstock: in the worker:\n" + "".join(traceback.format_tb(error.__traceback__)).rstrip()
+
+
+def _end_with(trainer: int, sock: socket.socket) -> None:
+    """End this process when the trainer dies, whatever this process is doing."""
+    poll = select.poll()
+    poll.register(sock, 0)  # hang-ups are always reported
+    trainer_fd = os.pidfd_open(trainer) if hasattr(os, "pidfd_open") else -1
+    if trainer_fd >= 0:
+        poll.register(trainer_fd, select.POLLIN)
+
+    def watch() -> None:
+        ready = {fd for fd, _ in poll.poll()}
+        if trainer_fd not in ready:
+            time.sleep(_GRACE_S)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="penstock-watch", daemon=True).start()
+
+
+def _sample(arena: Arena, graph: IterDataPipe[Any]) -> None:
+    """Keep the arena's record up to date: which pipe's function the main thread is in."""
+    named = names(graph)
+    functions: dict[Any, str] = {}
+    for pipe in walk(graph):
+        for value in (*vars(pipe).values(), *vars(type(pipe)).values()):
+            call = getattr(type(value), "__call__", None)  # noqa: B004  # its code is wanted, not whether it is there
+            code = getattr(value, "__code__", None) or getattr(call, "__code__", None)
+            if code is not None:
+                where = f"pipe {named[id(pipe)]!r} ({describe(pipe)})"
+                functions[code] = f"{functions[code]}, or in {where}" if code in functions else where
+    main_thread = threading.main_thread().ident
+
+    def watch() -> None:
+        while True:
+            time.sleep(_SAMPLE_EVERY_S)
+            frame: Any = sys._current_frames().get(main_thread or 0)
+            while frame is not None and frame.f_code not in functions:
+                frame = frame.f_back
+            if frame is not None:
+                arena.record(functions[frame.f_code])
+            del frame
+
+    threading.Thread(target=watch, name="penstock-record", daemon=True).start()

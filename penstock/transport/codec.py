@@ -1,0 +1,139 @@
+"""Items as bytes: pickle protocol 5, with the large buffers (numpy, Arrow, torch) beside the pickle and not in it."""
+
+from __future__ import annotations
+
+import io
+import operator
+import pickle
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+from penstock.core.errors import TransportError
+
+__all__ = ["encode", "encode_error"]
+
+
+def encode(item: object, *, in_band: bool = False) -> tuple[bytes, list[pickle.PickleBuffer]]:
+    """Return the pickle of an item, and its buffers in order; none of them if ``in_band``, as the pickle holds all.
+
+    Classes and functions that pickle cannot name (of a notebook, of ``__main__``) are handed to cloudpickle, which
+    knows that they came from the main process and makes them the same objects again there.
+    """
+    buffers: list[pickle.PickleBuffer] = []
+    file = io.BytesIO()
+    try:
+        _Pickler(file, 5, buffer_callback=None if in_band else buffers.append).dump(item)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        buffers.clear()
+        file = io.BytesIO()
+        try:
+            _by_value(file, None if in_band else buffers.append).dump(item)
+        except Exception as again:
+            raise TransportError(f"an item cannot be sent to another process: {again}") from error
+    return file.getvalue(), buffers
+
+
+_Parts: TypeAlias = tuple[type[BaseException], tuple[Any, ...], dict[str, Any]]  # what an exception is made of again
+
+
+def encode_error(error: BaseException, traceback: str) -> bytes:
+    """Return an exception as bytes that load as the same type, with its notes and ``traceback`` as the last of them.
+
+    The class's own ``__init__`` is not called on arrival: it may want other arguments than those that were kept.
+    """
+    state = dict(vars(error))
+    notes = [*state.pop("__notes__", []), traceback]
+    args: Any = _builtin_base(type(error)).__reduce__(error)[1]  # OSError's file name is not among its `args`
+    attempts: list[_Parts] = [(type(error), args, state), (type(error), tuple(map(str, error.args)), {})]
+    for attempt in attempts:
+        try:
+            data, _ = encode((_rebuilt_error, (*attempt, notes)), in_band=True)
+            function, arguments = pickle.loads(data)
+            function(*arguments)
+        except Exception:
+            continue
+        return data
+    substitute: _Parts = (RuntimeError, (f"{type(error).__name__}: {error}",), {})
+    return encode((_rebuilt_error, (*substitute, notes)), in_band=True)[0]
+
+
+def _builtin_base(cls: type[BaseException]) -> type[BaseException]:
+    """Return the class whose ``__init__`` is known: a user's own may want anything."""
+    return next(base for base in cls.__mro__ if base.__module__ == "builtins")
+
+
+def _rebuilt_error(
+    cls: type[BaseException], args: tuple[Any, ...], state: dict[str, Any], notes: list[str]
+) -> BaseException:
+    error = cls.__new__(cls, *args)
+    _builtin_base(cls).__init__(error, *args)  # UnicodeDecodeError and its like keep their fields in C
+    vars(error).update(state)
+    for note in notes:
+        error.add_note(note)
+    return error
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, obj: Any) -> Any:
+        return _reduced(obj)
+
+
+def _by_value(file: io.BytesIO, callback: Callable[[pickle.PickleBuffer], Any] | None) -> Any:
+    import cloudpickle
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]  # cloudpickle has no types
+        def reducer_override(self, obj: Any) -> Any:
+            reduced = _reduced(obj)
+            return super().reducer_override(obj) if reduced is NotImplemented else reduced
+
+    return Pickler(file, 5, buffer_callback=callback)
+
+
+def _reduced(obj: Any) -> Any:
+    if isinstance(obj, type):
+        if obj.__module__ == "__main__" and "<locals>" not in obj.__qualname__:
+            return _of_main, (_tracker("CLASS").get(obj), obj.__qualname__)
+        return NotImplemented
+    torch = sys.modules.get("torch")
+    if torch is not None and type(obj) is torch.Tensor:
+        return _reduced_tensor(torch, obj)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and type(obj) is numpy.ndarray and not obj.flags.writeable:
+        # Who receives an array may write into it, so pickle must not say otherwise.
+        return obj.copy("K").__reduce_ex__(5)
+    return NotImplemented
+
+
+def _of_main(number: str | None, qualname: str) -> Any:
+    """Return the main program's own class: in a worker it is a copy, made from its source by cloudpickle.
+
+    The copy of a class inside another one has lost its qualified name, so cloudpickle's number for it goes first. A
+    forked worker has the class itself, and no number.
+    """
+    cls = None if number is None else _tracker("ID").get(number)
+    return operator.attrgetter(qualname)(sys.modules["__main__"]) if cls is None else cls
+
+
+def _tracker(key: str) -> Any:
+    """Return cloudpickle's table of the classes that it has sent or received, by CLASS or by ID."""
+    return getattr(sys.modules.get("cloudpickle.cloudpickle"), f"_DYNAMIC_CLASS_TRACKER_BY_{key}", {})
+
+
+def _reduced_tensor(torch: Any, tensor: Any) -> Any:
+    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
+    if not plain or tensor.requires_grad:
+        return NotImplemented
+    tensor = tensor.resolve_conj().resolve_neg().contiguous()
+    data = pickle.PickleBuffer(tensor.reshape(-1).view(torch.uint8).numpy())
+    return _rebuilt_tensor, (data, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape))
+
+
+def _rebuilt_tensor(data: Any, dtype: str, shape: tuple[int, ...]) -> Any:
+    import numpy as np
+    import torch
+
+    kind = getattr(torch, dtype)
+    if not len(memoryview(data)):
+        return torch.empty(shape, dtype=kind)
+    return torch.from_numpy(np.frombuffer(data, np.uint8)).view(kind).reshape(shape)

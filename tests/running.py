@@ -1,0 +1,136 @@
+"""Running graphs in a fixed context, saving after every item, and continuing from there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+import cloudpickle
+import torch
+
+from penstock.core.context import Context, Share, WorkerInfo
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import Plan, plan
+from penstock.core.walk import names
+from penstock.pipes.handle import StreamWrapper
+from penstock.reading_service.base import Progress, Run, first_progress
+from penstock.reading_service.lanes import END, read_lanes
+
+SEED, EPOCH = 5, 2
+
+
+def context(root: IterDataPipe[Any], count: int = 1, index: int = 0, seed: int = SEED, epoch: int = EPOCH) -> Context:
+    """The context of one share of ``count``, in blocks or lanes as the graph divides."""
+    division = plan(root)
+    lane = index if division.kind == "lanes" and count > 1 else None
+    share = Share(count, index, division.chunk if count > 1 else 1, lane=lane, local=(index,))
+    return Context(names(root), seed=seed, epoch=epoch, share=share)
+
+
+def run(root: IterDataPipe[Any], **where: int) -> list[Any]:
+    """The items of one run in such a context."""
+    stream = context(root, **where).build(root)
+    try:
+        return [plain(item) for item in stream.it]
+    finally:
+        stream.close()
+
+
+def plain(item: Any) -> Any:
+    """An item that can be compared: handles are read, tensors are lists."""
+    if isinstance(item, StreamWrapper):
+        with item:
+            return item.read()
+    if isinstance(item, torch.Tensor) or type(item).__module__ == "numpy":
+        return item.tolist()
+    if isinstance(item, (list, tuple)):
+        return [plain(part) for part in item]
+    if isinstance(item, dict):
+        return {key: plain(value) for key, value in item.items()}
+    return item
+
+
+def trip(state: Any) -> Any:
+    """A state as it comes back from a file."""
+    return json.loads(json.dumps(state, allow_nan=False))
+
+
+def copied(root: Any) -> Any:
+    """The graph as another process would get it."""
+    return cloudpickle.loads(cloudpickle.dumps(root))
+
+
+def restores_at_every_index(root: IterDataPipe[Any], **where: int) -> list[Any]:
+    """Assert that the rest of a run is the same from the state after every item, and return the items."""
+    ctx = context(root, **where)
+    stream = ctx.build(root)
+    states, items = [trip(stream.state())], []
+    for item in stream.it:
+        items.append(plain(item))
+        states.append(trip(stream.state()))
+    stream.close()
+    fresh = copied(root)
+    for i, state in enumerate(states):
+        for graph in (root, fresh):
+            here = context(graph, **where)
+            restored = here.build(graph, state)
+            assert trip(restored.state()) == state, f"the state that was restored at {i} is not the one that was saved"
+            for item in restored.it:
+                assert plain(item) == items[i], f"the first item from {i} on"
+                again = here.build(graph, trip(restored.state()))
+                assert [plain(item) for item in again.it] == items[i + 1 :], f"the second restart, at {i + 1}"
+                again.close()
+                break
+            rest = [plain(item) for item in restored.it]
+            assert rest == items[i + 1 :], f"the rest from {i} on"
+            restored.close()
+    return items
+
+
+def merged(
+    root: IterDataPipe[Any], workers: int, progress: Progress, seed: int = SEED
+) -> Iterator[tuple[Any, Progress]]:
+    """Run a graph as ``workers`` processes would; yield what the loader sees: an item, and the progress after it."""
+    division = plan(root)
+    progress = Progress(**trip(asdict(progress)))
+    streams = [_worker(root, division, Run(seed, EPOCH, progress), worker, workers) for worker in range(workers)]
+    if division.kind == "blocks":
+        while True:
+            _, state, item = next(streams[progress.next % workers])
+            if item is END:
+                return
+            progress.states = {"0": state}
+            progress.next += 1
+            yield plain(item), Progress(**trip(asdict(progress)))
+    alive = [lane for lane in range(progress.lanes) if lane not in progress.ended]
+    queue = [lane for lane in alive if lane >= progress.next]
+    while alive:
+        for lane in queue:
+            delivery = next(streams[lane % workers])
+            assert delivery.lane == lane
+            progress.states[str(lane)] = delivery.state
+            progress.next = (lane + 1) % progress.lanes
+            if delivery.item is END:
+                alive.remove(lane)
+                progress.ended.append(lane)
+            else:
+                yield plain(delivery.item), Progress(**trip(asdict(progress)))
+        queue = list(alive)
+
+
+def _worker(root: IterDataPipe[Any], division: Plan, whole: Run, worker: int, workers: int) -> Iterator[Any]:
+    start = Progress(**trip(asdict(whole.progress)))
+    if division.kind == "blocks":
+        start.lanes = workers
+        local: tuple[int, ...] = (worker,)
+    else:
+        local = tuple(range(worker, start.lanes, workers))
+    graph = copied(root)
+    run = Run(whole.seed, whole.epoch, start)
+    return read_lanes(graph, division, run, local, worker=WorkerInfo(workers, worker))
+
+
+def beginning(root: IterDataPipe[Any], lanes: int) -> Progress:
+    return first_progress(plan(root), lanes)

@@ -1,0 +1,68 @@
+"""The code in the documentation runs as it is printed."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from penstock.pipes import IterableWrapper, IterDataPipe
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_the_quickstart_runs_as_one_script_without_a_guard(tmp_path: Path) -> None:
+    for name in ("train1.csv", "train2.csv"):
+        tmp_path.joinpath(name).write_text("".join(f"{i},{i + 1},{i % 10}\n" for i in range(50)))
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/quickstart.md").read_text(), re.M | re.S)
+    assert blocks
+    script = tmp_path / "quickstart.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+
+
+def test_the_pipe_of_the_contributing_guide_restores_at_every_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = re.search(r"^```python\n(.*?)^```", (ROOT / "CONTRIBUTING.md").read_text(), re.M | re.S)
+    assert source
+    (tmp_path / "strider.py").write_text(source[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    strider = importlib.import_module("strider")
+    try:
+        assert doctest.testmod(strider).failed == 0
+        pipe = IterableWrapper(range(10)).every(3)  # type: ignore[attr-defined]
+        for index in range(5):
+            run = iter(pipe)
+            assert list(islice(run, index)) == [0, 3, 6, 9][:index]
+            restored = iter(pipe)
+            restored.load_state_dict(json.loads(json.dumps(run.state_dict())))
+            assert restored.state_dict() == run.state_dict()
+            assert list(restored) == [0, 3, 6, 9][index:]
+    finally:
+        del IterDataPipe.functions["every"], IterDataPipe.every  # type: ignore[attr-defined]
+        del sys.modules["strider"]
+
+
+def test_the_readmes_first_program_is_the_example_and_trains(tmp_path: Path) -> None:
+    example = ROOT / "examples" / "train_csv.py"
+    program = example.read_text().split('"""', 2)[2].strip()
+    assert (ROOT / "README.md").read_text().split("```python", 1)[1].split("```", 1)[0].strip() == program
+    for number in range(2):
+        rows = (f"{i % 10}," + ",".join(str((i % 10) * (p % 3) % 17) for p in range(64)) for i in range(200))
+        (tmp_path / f"{number}.csv").write_text("\n".join(rows) + "\n")
+    ran = subprocess.run([sys.executable, example, tmp_path], capture_output=True, text=True, timeout=100, check=False)
+    losses = [float(line.rpartition(" ")[2]) for line in ran.stdout.splitlines()]
+    assert len(losses) == 10, ran.stderr
+    assert losses[-1] < losses[0]

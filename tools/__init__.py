@@ -1,0 +1,1 @@
+"""Small programs that write or check parts of the repository."""
