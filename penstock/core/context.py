@@ -80,6 +80,7 @@ class Context:
         passes: which pass of each ``cycle`` around it a stream is in.
         worker: which process this is.
         store: what outlives an epoch, per process and pipe name.
+        shared: what several streams of one run have in common: the source of a fork's children.
         outlet: the memory that the graph's last step may write batches into; None in process.
         trace: set while a failed batch is run again to find out which pipe and item it was.
     """
@@ -91,6 +92,7 @@ class Context:
     passes: tuple[tuple[str, int], ...] = ()
     worker: WorkerInfo = WorkerInfo()
     store: dict[str, Any] = field(default_factory=dict, compare=False)
+    shared: MutableMapping[Any, Any] = field(default_factory=dict, compare=False)
     outlet: Outlet | None = None
     trace: Trace | None = None
 
