@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-from leftovers import census, leftovers
+from penstock.testing.leftovers import census, leftovers
 
 # Programs for the type checkers: tests/test_typing.py reads them, nothing runs them.
 collect_ignore_glob = ["typing/*"]

@@ -8,15 +8,14 @@ from dataclasses import asdict
 from typing import Any
 
 import cloudpickle
-import torch
 
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.walk import names
-from penstock.pipes.handle import StreamWrapper
 from penstock.reading_service.base import Progress, Run, first_progress
 from penstock.reading_service.lanes import END, read_lanes
+from penstock.testing import plain
 
 SEED, EPOCH = 5, 2
 
@@ -36,20 +35,6 @@ def run(root: IterDataPipe[Any], **where: int) -> list[Any]:
         return [plain(item) for item in stream.it]
     finally:
         stream.close()
-
-
-def plain(item: Any) -> Any:
-    """An item that can be compared: handles are read, tensors are lists."""
-    if isinstance(item, StreamWrapper):
-        with item:
-            return item.read()
-    if isinstance(item, torch.Tensor) or type(item).__module__ == "numpy":
-        return item.tolist()
-    if isinstance(item, (list, tuple)):
-        return [plain(part) for part in item]
-    if isinstance(item, dict):
-        return {key: plain(value) for key, value in item.items()}
-    return item
 
 
 def trip(state: Any) -> Any:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from leftovers import census, leftovers
+from penstock.testing.leftovers import census, leftovers
 
 HERE = Path(__file__).parent
 
@@ -79,8 +79,7 @@ def test_runs_after_the_hang():
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> str:
     """What pytest prints in CI about a suite that skips and hangs, under our conftest."""
     suite = tmp_path_factory.mktemp("suite")
-    for name in ("conftest.py", "leftovers.py"):
-        shutil.copy(HERE / name, suite)
+    shutil.copy(HERE / "conftest.py", suite)
     (suite / "test_it.py").write_text(SUITE)
     (suite / "test_skipped_whole.py").write_text("import pytest\npytest.skip('not today', allow_module_level=True)\n")
     # A run of its own, without the cache and the configuration of the one that runs now.

@@ -78,8 +78,7 @@ def generated() -> str:
 
 def methods(name: str, cls: type) -> Iterator[str]:
     """Yield the source of a method, overloads first."""
-    inits = [node for node in parsed(cls).body if isinstance(node, ast.FunctionDef) and node.name == "__init__"]
-    returned = family_of(cls)
+    inits, returned = constructors(cls)
     for init in inits[:-1]:
         yield f"@overload\n{signature(name, init, returned)}: ..."
     yield f"{signature(name, inits[-1], returned)}:"
@@ -90,6 +89,15 @@ def methods(name: str, cls: type) -> Iterator[str]:
     made = "".join(renamed(returned))
     yield f"    made: {made} = self._make({', '.join([repr(name), 'name', *forwarded(inits[-1].args)])})"
     yield "    return made"
+
+
+def constructors(cls: type) -> tuple[list[ast.FunctionDef], str]:
+    """Return the signatures that make the class, and what they make: a list of pipes where ``__new__`` says so."""
+    functions = [node for node in parsed(cls).body if isinstance(node, ast.FunctionDef)]
+    if news := [node for node in functions if node.name == "__new__"]:
+        assert news[-1].returns is not None
+        return news, ast.unparse(news[-1].returns)
+    return [node for node in functions if node.name == "__init__"], family_of(cls)
 
 
 def parsed(cls: type) -> ast.ClassDef:
@@ -118,7 +126,9 @@ def signature(name: str, init: ast.FunctionDef, returned: str) -> str:
         defaults=arguments.defaults[-len(arguments.args[2:]) :] if len(arguments.args) > 2 else [],
     )
     itself = init.args.args[0].annotation  # ``self: Mapper[Any]`` in an overload whose result has another type
-    if isinstance(itself, ast.Subscript):
+    if init.name == "__new__" and init.returns is not None:
+        returned = ast.unparse(init.returns)
+    elif isinstance(itself, ast.Subscript):
         family = returned.partition("[")[0]
         returned = f"{family}[{ast.unparse(itself.slice)}]"
     text = f"def {name}({ast.unparse(arguments)}) -> {returned}"

@@ -76,6 +76,22 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make("cycle", name, count)
         return made
 
+    def demux(
+        self,
+        num_instances: int,
+        classifier_fn: Callable[[T_co], int | None],
+        drop_none: bool = False,
+        buffer_size: int = 1000,
+        *,
+        name: str | None = None,
+    ) -> list[IterDataPipe[T_co]]:
+        """Deal items out by class: one pipe becomes a list of them (functional name: ``demux``).
+
+        See `penstock.pipes.demux.Demultiplexer`.
+        """
+        made: list[IterDataPipe[T_co]] = self._make("demux", name, num_instances, classifier_fn, drop_none, buffer_size)
+        return made
+
     def enumerate(self, starting_index: int = 0, *, name: str | None = None) -> IterDataPipe[tuple[int, T_co]]:
         """Number the items: ``x`` becomes ``(i, x)`` (functional name: ``enumerate``).
 
@@ -112,6 +128,16 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.flatmap.FlatMapper`.
         """
         made: IterDataPipe[U] = self._make("flatmap", name, fn, input_col)
+        return made
+
+    def fork(
+        self, num_instances: int, buffer_size: int = 1000, copy: str | None = None, *, name: str | None = None
+    ) -> list[IterDataPipe[T_co]]:
+        """Give every item to each of several pipes: one pipe becomes a list of them (functional name: ``fork``).
+
+        See `penstock.pipes.forker.Forker`.
+        """
+        made: list[IterDataPipe[T_co]] = self._make("fork", name, num_instances, buffer_size, copy)
         return made
 
     def header(self, limit: int | None = 10, *, name: str | None = None) -> IterDataPipe[T_co]:
@@ -318,6 +344,16 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def round_robin_demux(
+        self, num_instances: int, buffer_size: int = 1000, *, name: str | None = None
+    ) -> list[IterDataPipe[T_co]]:
+        """Deal items out in turn: one pipe becomes a list of them (functional name: ``round_robin_demux``).
+
+        See `penstock.pipes.demux.RoundRobinDemultiplexer`.
+        """
+        made: list[IterDataPipe[T_co]] = self._make("round_robin_demux", name, num_instances, buffer_size)
+        return made
+
     def sharding_filter(
         self, sharding_group_filter: SHARDING_PRIORITIES | None = None, *, name: str | None = None
     ) -> IterDataPipe[T_co]:
@@ -344,6 +380,21 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.batcher.UnBatcher`.
         """
         made: IterDataPipe[Any] = self._make("unbatch", name, unbatch_level)
+        return made
+
+    def unzip(
+        self,
+        sequence_length: int,
+        buffer_size: int = 1000,
+        columns_to_skip: Sequence[int] | None = None,
+        *,
+        name: str | None = None,
+    ) -> list[IterDataPipe[Any]]:
+        """Take tuples apart: one pipe becomes a list of pipes, one for each column (functional name: ``unzip``).
+
+        See `penstock.pipes.unzipper.UnZipper`.
+        """
+        made: list[IterDataPipe[Any]] = self._make("unzip", name, sequence_length, buffer_size, columns_to_skip)
         return made
 
     def zip(self, *datapipes: IterDataPipe[Any], name: str | None = None) -> IterDataPipe[tuple[Any, ...]]:

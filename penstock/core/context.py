@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from penstock.core.dealing import Feed
     from penstock.core.pipe import IterDataPipe, Pipe
     from penstock.core.trace import Trace
+    from penstock.core.walk import Names
 
 __all__ = ["Context", "Outlet", "Share", "WorkerInfo", "current_context"]
 
@@ -73,7 +74,7 @@ class Context:
     """All that a stream may know beside its pipe.
 
     Attributes:
-        names: the name of each pipe of the graph, by identity.
+        names: the name of each pipe of the graph, by identity, and the pipes.
         seed: of the run. Hashed together with the epoch, so seed 1, epoch 0 has nothing of seed 0, epoch 1.
         epoch: of the run.
         share: what the sharding point deals out to this stream; None ahead of the point.
@@ -81,11 +82,12 @@ class Context:
         worker: which process this is.
         store: what outlives an epoch, per process and pipe name.
         shared: what several streams of one run have in common: the source of a fork's children.
+        thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
         trace: set while a failed batch is run again to find out which pipe and item it was.
     """
 
-    names: dict[int, str]
+    names: Names
     seed: int = 0
     epoch: int = 0
     share: Share | None = None
@@ -93,6 +95,7 @@ class Context:
     worker: WorkerInfo = WorkerInfo()
     store: dict[str, Any] = field(default_factory=dict, compare=False)
     shared: MutableMapping[Any, Any] = field(default_factory=dict, compare=False)
+    thread: str | None = None
     outlet: Outlet | None = None
     trace: Trace | None = None
 
@@ -145,6 +148,10 @@ class Context:
     def ahead_of_point(self) -> Context:
         """Return the context of what stands ahead of the sharding point: the same in every worker."""
         return dataclasses.replace(self, share=None)
+
+    def in_thread(self, pipe: Pipe) -> Context:
+        """Return the context of what a pipe that works ahead steps in a thread of its own."""
+        return dataclasses.replace(self, thread=self.name(pipe))
 
     def in_pass(self, cycle: str, number: int) -> Context:
         """Return the context of one pass of a ``cycle``. The first is no different from a run without it."""

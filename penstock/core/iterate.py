@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from penstock.core.context import Context, Share, WorkerInfo, current_context
 from penstock.core.errors import StateError
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import plan
 from penstock.core.seeds import draw_seed
+from penstock.core.sharing import Child
 from penstock.core.stream import State, Stream
 from penstock.core.trace import explain
 from penstock.core.walk import names
@@ -61,6 +63,9 @@ class PipeIterator(Generic[T]):
         # Only a class without an ``__iter__`` of its own comes here, or one that calls ``super().__iter__()``.
         self._stream = self._ctx.build(self._pipe, state, own=False)
         self._items = drive(self._pipe, self._ctx, self._stream)
+        # Whoever drops the iterator closes its files and threads at once, also where a cycle holds the stream.
+        self._stop = weakref.finalize(self, self._stream.close)
+        self._stop.atexit = False
 
     def __iter__(self) -> PipeIterator[T]:
         return self
@@ -79,13 +84,13 @@ class PipeIterator(Generic[T]):
         if not {"seed", "epoch", "state"} <= set(state_dict):
             raise StateError(f"not a state of a pipe's iterator: {sorted(state_dict)}")
         self.close()
-        self._ctx = replace(self._ctx, seed=state_dict["seed"], epoch=state_dict["epoch"])
+        self._ctx = replace(self._ctx, seed=state_dict["seed"], epoch=state_dict["epoch"], shared={})
         self._begin(state_dict["state"])
 
     def close(self) -> None:
         """Stop what the run started. Dropping the iterator does the same."""
         self._items.close()  # type: ignore[attr-defined]  # a generator
-        self._stream.close()
+        self._stop()
 
 
 def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
@@ -102,10 +107,10 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
         share = running.share
         if share is not None:  # its points are its own, also where they have the names of the running graph's
             share = replace(share, local=(share.index,), feeds={})
-        return replace(running, names=named, share=share, trace=None)
+        return replace(running, names=named, share=share, shared={}, trace=None)
     info = _torch_worker()
     if info is None:
-        return Context(named, seed=draw_seed(), share=Share())
+        return Context(named, seed=_agreed_seed(named.pipes), share=Share())
     passes = vars(pipe).get("_iterations", 0)  # a persistent worker keeps its seed, so epochs are counted here
     pipe._iterations = passes + 1  # type: ignore[attr-defined]  # nothing but this function knows it
     division = plan(pipe)
@@ -118,6 +123,16 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
     )
     worker = WorkerInfo(info.num_workers, info.id)
     return Context(named, seed=info.seed - info.id, epoch=passes, share=share, worker=worker)
+
+
+def _agreed_seed(pipes: list[Pipe]) -> int:
+    """Return the seed of a plain run: that of the same run over the other children, where it reads only some."""
+    mains = {id(pipe.main): pipe.main for pipe in pipes if isinstance(pipe, Child)}
+    for main in mains.values():
+        mine = {pipe.index for pipe in pipes if isinstance(pipe, Child) and pipe.main is main}
+        if len(mine) < main.num_instances:
+            return main.turns.seed(mine)
+    return draw_seed()
 
 
 def _torch_worker() -> Any:

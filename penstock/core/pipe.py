@@ -89,10 +89,13 @@ class Pipe:
         return new
 
     def _make(self, function: str, name: str | None, *args: Any, **kwargs: Any) -> Any:
-        pipe = type(self).functions[function](self, *args, **kwargs)
-        if name is not None:
-            pipe._name = name
-        return pipe
+        made: Any = type(self).functions[function](self, *args, **kwargs)
+        if name is not None and not isinstance(made, list):
+            made._name = name
+        elif name is not None:
+            for i, pipe in enumerate(pipe for pipe in made if pipe is not self):
+                pipe._name = f"{name}[{i}]"
+        return made
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -206,8 +209,11 @@ def iterates_itself(cls: type) -> bool:
 
 
 def no_length(pipe: Pipe) -> TypeError:
-    """Return the error of a pipe that cannot tell its length."""
-    return TypeError(f"{type(pipe).__name__} instance doesn't have valid length")
+    """Return the error of a pipe that cannot tell its length: Python's own words, and torchdata's."""
+    name = type(pipe).__name__
+    if type(pipe).__module__.startswith("penstock."):
+        name += "IterDataPipe" if isinstance(pipe, IterDataPipe) else "MapDataPipe"  # their classes' names in torchdata
+    return TypeError(f"object of type '{name}' has no len(): {name} instance doesn't have valid length")
 
 
 def check_source(pipe: Pipe, source: object, family: type[Pipe] = IterDataPipe) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from penstock.core.errors import GraphError
 from penstock.core.pipe import Pipe
 
-__all__ = ["describe", "kind", "names", "walk"]
+__all__ = ["Names", "describe", "kind", "names", "walk"]
 
 
 def walk(root: Pipe) -> list[Pipe]:
@@ -27,15 +27,22 @@ def walk(root: Pipe) -> list[Pipe]:
     return list(done.values())
 
 
-def names(root: Pipe) -> dict[int, str]:
+class Names(dict[int, str]):
+    """The name of each pipe of a graph, by identity, and the pipes, sources first."""
+
+    def __init__(self, pipes: list[Pipe]) -> None:
+        self.pipes = pipes
+
+
+def names(root: Pipe) -> Names:
     """Return the name of each pipe, by identity: its own, or its kind and, from the second of a kind on, an ordinal.
 
     Counting starts at the sources, so what is added behind a pipe does not rename it.
     """
-    result: dict[int, str] = {}
     taken: set[str] = set()
     counts: dict[str, int] = {}
     pipes = walk(root)
+    result = Names(pipes)
     for pipe in pipes:
         if pipe._name is not None:
             if pipe._name in taken:

@@ -9,9 +9,11 @@ from penstock.pipes.collator import Collator
 from penstock.pipes.combining import Concater, Zipper
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
+from penstock.pipes.demux import Demultiplexer, RoundRobinDemultiplexer
 from penstock.pipes.enumerator import Enumerator
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
+from penstock.pipes.forker import Forker
 from penstock.pipes.handle import StreamWrapper
 from penstock.pipes.header import Header
 from penstock.pipes.jsonl_parser import JsonLinesParser
@@ -25,6 +27,7 @@ from penstock.pipes.prefetcher import Prefetcher
 from penstock.pipes.randomness import RandomFilter, RandomMapper
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
 from penstock.pipes.shuffler import Shuffler
+from penstock.pipes.unzipper import UnZipper
 from penstock.pipes.wrapper import IterableWrapper
 
 __all__ = [
@@ -37,11 +40,13 @@ __all__ = [
     "Concater",
     "Cycler",
     "DataChunk",
+    "Demultiplexer",
     "Enumerator",
     "FileLister",
     "FileOpener",
     "Filter",
     "FlatMapper",
+    "Forker",
     "Header",
     "IterDataPipe",
     "IterableWrapper",
@@ -53,10 +58,12 @@ __all__ = [
     "Prefetcher",
     "RandomFilter",
     "RandomMapper",
+    "RoundRobinDemultiplexer",
     "ShardingFilter",
     "Shuffler",
     "StreamWrapper",
     "UnBatcher",
+    "UnZipper",
     "Zipper",
     "functional_datapipe",
 ]

@@ -1,0 +1,7 @@
+"""Checks for pipes: those that penstock holds its own to, for yours as well."""
+
+from penstock.testing.conformance import CHECKS, Case, boom, check_pipe
+from penstock.testing.items import plain
+from penstock.testing.leftovers import no_leftovers
+
+__all__ = ["CHECKS", "Case", "boom", "check_pipe", "no_leftovers", "plain"]
