@@ -100,7 +100,7 @@ class Child(IterDataPipe[T]):
         self.index = index
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}[{self.index}]"
+        return f"{type(self)._functional_name or type(self).__name__}[{self.index}]"
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         """Return the stream of this child, over the run that it shares with the others of the context."""

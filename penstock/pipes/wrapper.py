@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
-from penstock.core.errors import StateError
+from penstock.core.errors import GraphError, StateError
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.stream import State, Stream, consume, counted, sequence_stream
 
@@ -84,27 +84,47 @@ class IterableWrapper(IterDataPipe[T]):
         return stream
 
 
-class _Once(Iterator[Any]):
-    """An iterator that nobody can begin again, and how many items it has given to whomever."""
+class _Once:
+    """An iterator that nobody can begin again: how many items it has given, and to whom."""
 
     def __init__(self, it: Iterator[Any]) -> None:
-        self._it = it
-        self._given = 0
-
-    def __next__(self) -> Any:
-        item = next(self._it)
-        self._given += 1
-        return item
+        self.it = it
+        self.given = 0
+        self.reader: object = None
 
     def stream(self, begun: int, name: str) -> Stream[Any]:
-        if begun and begun >= self._given:
-            consume(self, begun - self._given)
-        if begun and begun != self._given:
+        reader = _OnceReader(self, name)
+        if begun and begun >= self.given:
+            consume(reader, begun - self.given)
+        if begun and begun != self.given:
             raise StateError(
                 f"{name!r} wraps an iterator, which cannot be iterated twice: the state was saved behind item {begun}, "
-                f"and the iterator is behind item {self._given}"
+                f"and the iterator is behind item {self.given}"
             )
-        return Stream(self, lambda: {name: self._given} if self._given else None)
+        return Stream(reader, lambda: {name: self.given} if self.given else None)
+
+
+class _OnceReader(Iterator[Any]):
+    """One stream over such an iterator. Two that take turns would each get half of the items, in silence."""
+
+    def __init__(self, once: _Once, name: str) -> None:
+        self._once = once
+        self._name = name
+        self._begun = False
+
+    def __next__(self) -> Any:
+        once = self._once
+        if not self._begun:
+            self._begun = True
+            once.reader = self
+        elif once.reader is not self:
+            raise GraphError(
+                f"{self._name!r} wraps an iterator, which cannot be iterated twice, and another stream has begun to "
+                "read it (the pipes of a fork share their source only where one graph joins them again)"
+            )
+        item = next(once.it)
+        once.given += 1
+        return item
 
 
 class _Ordered(list[Any]):
