@@ -16,6 +16,8 @@ from benchmarks import (
     b6_parsing,
     b7_random,
     b8_images,
+    b9_pipes,
+    b10_tar,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
 from benchmarks._record import as_json
@@ -34,6 +36,8 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B6": b6_parsing.groups,
     "B7": b7_random.groups,
     "B8": b8_images.groups,
+    "B9": b9_pipes.groups,
+    "B10": b10_tar.groups,
 }
 
 

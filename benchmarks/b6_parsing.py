@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from benchmarks._pair import Side
-from benchmarks._side import expect, rates
+from benchmarks._side import expect, rates, torchdata_09
 from benchmarks._text_files import COLUMNS, File, csv_file, json_file
 
 BATCH = 256
@@ -42,9 +40,7 @@ def penstock_csv(size_mb: int) -> Iterator[float]:
 
 
 def torchdata_csv(size_mb: int) -> Iterator[float]:
-    # The last torchdata that has parse_csv lies beside the current one, and hides it in this process alone.
-    sys.path.insert(0, str(Path(sys.prefix) / "torchdata-0.9"))
-    warnings.simplefilter("ignore")  # it says at length that it is deprecated
+    torchdata_09()
     from torchdata.datapipes.iter import (  # type: ignore[import-not-found, unused-ignore]  # only the peers have it
         FileOpener,
         IterableWrapper,

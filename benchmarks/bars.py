@@ -55,4 +55,11 @@ BARS = (
     Bar("B8", "__getitems__ / plain loop", "penstock __getitems__", ("plain loop",), ratio=1),
     Bar("B8", "item by item / torch DataLoader", "penstock", ("torch DataLoader",), ratio=3),
     Bar("B8", "item by item / plain loop", "penstock", ("plain loop",), ratio=1),
+    *(
+        Bar("B9", f"{pipe} / torch's", f"penstock {pipe}", (f"torch {pipe}",), ratio=10)
+        for pipe in ("map", "filter", "shuffle", "sharding_filter", "fork, zip")
+    ),
+    Bar("B9", "prefetch(10)", "penstock prefetch", ("torchdata prefetch",), at_most=3.0),
+    Bar("B10", "tar of small files / torchdata's", "penstock", ("torchdata 0.9",), ratio=1.5),
+    Bar("B10", "tar of small files / WebDataset", "penstock", ("WebDataset",), ratio=1),
 )
