@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+from torch.utils.data import RandomSampler
 
-from penstock.pipes import FileLister, IterableWrapper
+from penstock.pipes import FileLister, IterableWrapper, SampleMultiplexer, Sampler
 from penstock.pipes.map import SequenceWrapper
 from penstock.testing import Case, boom
 
 
 def ten() -> IterableWrapper[int]:
     return IterableWrapper(range(10))
+
+
+def backwards() -> IterableWrapper[int]:
+    return IterableWrapper(range(9, -1, -1))
 
 
 def letters() -> SequenceWrapper[str]:
@@ -40,7 +45,17 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows of IterDataPipes. ``folder`` has the files of `write_files`."""
     csv = folder / "a.csv"
     yield "IterableWrapper", Case(ten, 10)
+    yield "add_index", Case(lambda: ten().map(lambda x: {"x": x}).add_index(), 10)
     yield "batch", Case(lambda: ten().batch(3), 4, lambda: ten().batch(3, wrapper_class=boom))
+    yield (
+        "bucketbatch",
+        Case(
+            lambda: ten().bucketbatch(2, batch_num=1, bucket_num=2, sort_key=sorted),
+            None,
+            lambda: ten().bucketbatch(2, sort_key=boom),
+            name="flatmap",
+        ),
+    )
     yield "collate", Case(lambda: ten().batch(3).collate(), 4, lambda: ten().batch(3).collate(boom))
     yield "concat", Case(lambda: ten().concat(ten()), 20)
     yield "cycle", Case(lambda: ten().cycle(2), 20)
@@ -48,13 +63,46 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         "demux",
         Case(lambda: zipped(ten().demux(2, lambda x: x % 2)), None, lambda: zipped(ten().demux(2, boom)), name="demux"),
     )
+    yield "drop", Case(lambda: ten().map(lambda x: (x, -x)).drop(1), 10)
     yield "enumerate", Case(lambda: ten().enumerate(), 10)
     yield "filter", Case(lambda: ten().filter(lambda x: x % 3), None, lambda: ten().filter(boom))
     yield "flatmap", Case(lambda: ten().flatmap(lambda x: [x, x]), None, lambda: ten().flatmap(boom))
+    yield "flatten", Case(lambda: ten().map(lambda x: (x, (x, x))).flatten(), 10)
     yield "fork", Case(lambda: zipped(ten().fork(2)), 10)
+    yield (
+        "groupby",
+        Case(lambda: ten().groupby(lambda x: x % 3, group_size=2), None, lambda: ten().groupby(boom, group_size=2)),
+    )
     yield "header", Case(lambda: ten().header(4), 4)
+    yield "in_batch_shuffle", Case(lambda: ten().batch(3).in_batch_shuffle(), 4)
+    yield (
+        "lines_to_paragraphs",
+        Case(
+            lambda: ten().map(lambda x: (str(x // 3), str(x))).lines_to_paragraphs(),
+            None,
+            lambda: ten().map(lambda x: (str(x // 3), str(x))).lines_to_paragraphs(boom),
+        ),
+    )
     yield "list_files", Case(lambda: FileLister(str(folder)))
     yield "map", Case(lambda: ten().map(lambda x: x + 1), 10, lambda: ten().map(boom))
+    yield (
+        "map_batches",
+        Case(
+            lambda: ten().map_batches(lambda batch: [sum(batch), len(batch)], batch_size=3),
+            None,
+            lambda: ten().map_batches(boom, batch_size=3),
+        ),
+    )
+    yield (
+        "max_token_bucketize",
+        Case(
+            lambda: ten().max_token_bucketize(12, len_fn=int, buffer_size=3),
+            None,
+            lambda: ten().max_token_bucketize(12, len_fn=boom),
+        ),
+    )
+    yield "mux", Case(lambda: ten().mux(ten().header(7)), 14)
+    yield "mux_longest", Case(lambda: ten().mux_longest(ten().header(7)), 17)
     yield "open_files", Case(lambda: FileLister(str(folder), "*.csv").open_files())
     yield "parse_csv", Case(lambda: opened(csv).parse_csv())
     yield "parse_csv_as_dict", Case(lambda: opened(csv).parse_csv_as_dict())
@@ -66,13 +114,46 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         Case(lambda: ten().random_filter(lambda x, rng: rng.random() < 0.5), None, lambda: ten().random_filter(boom)),
     )
     yield "random_map", Case(lambda: ten().random_map(lambda x, rng: rng.random()), 10, lambda: ten().random_map(boom))
+    yield "random_split", Case(lambda: ten().random_split({"a": 7, "b": 3}, seed=1)[0], 7)
     yield "readlines", Case(lambda: opened(csv).readlines())
+    yield "repeat", Case(lambda: ten().repeat(2), 20)
     yield "round_robin_demux", Case(lambda: zipped(ten().round_robin_demux(2)), 5)
+    yield "rows2columnar", Case(lambda: ten().map(lambda x: {"x": x, "y": -x}).batch(3).rows2columnar(), 4)
+    yield "SampleMultiplexer", Case(lambda: SampleMultiplexer({ten(): 3, ten(): 1}), 20)
+    yield "Sampler", Case(lambda: Sampler(ten(), RandomSampler), 10)
+    yield "set_length", Case(lambda: ten().filter(lambda x: x % 2).set_length(5), 5)
+    yield "shard_expand", Case(lambda: IterableWrapper(["x-{00..03}.tar", "y"]).shard_expand())
     yield "sharding_filter", Case(lambda: ten().sharding_filter(), 10)
+    yield "sharding_round_robin_dispatch", Case(lambda: ten().sharding_round_robin_dispatch(), 10)
     yield "shuffle", Case(lambda: ten().shuffle(buffer_size=4), 10)
+    yield (
+        "shuffled_flatmap",
+        Case(
+            lambda: ten().shuffled_flatmap(lambda x: [x] * (x % 4), buffer_size=3),
+            None,
+            lambda: ten().shuffled_flatmap(boom, buffer_size=3),
+        ),
+    )
+    yield "slice", Case(lambda: ten().map(lambda x: (x, -x, 0)).slice(0, 2), 10)
+    yield (
+        "to_map_datapipe",
+        Case(
+            lambda: ten().to_map_datapipe(lambda x: (x, -x)), 10, lambda: ten().to_map_datapipe(boom).to_iter_datapipe()
+        ),
+    )
     yield "unbatch", Case(lambda: ten().batch(3).unbatch())
     yield "unzip", Case(lambda: zipped(ten().map(lambda x: (x, -x)).unzip(2)), 10)
+    yield "webdataset", Case(lambda: ten().map(lambda x: (f"a.tar/{x // 3}.{x}", x)).webdataset())
     yield "zip", Case(lambda: ten().zip(ten().header(7)), 7)
+    yield "zip_longest", Case(lambda: ten().zip_longest(ten().header(7)), 10)
+    yield (
+        "zip_with_iter",
+        Case(lambda: ten().zip_with_iter(backwards(), lambda x: x), 10, lambda: ten().zip_with_iter(backwards(), boom)),
+    )
+    yield (
+        "zip_with_map",
+        Case(lambda: ten().zip_with_map(letters(), lambda x: x % 5), 10, lambda: ten().zip_with_map(letters(), boom)),
+    )
 
 
 def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
@@ -83,9 +164,13 @@ def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         "batch",
         Case(lambda: letters().batch(2), 3, lambda: letters().batch(2, wrapper_class=boom).to_iter_datapipe()),
     )
+    yield "concat", Case(lambda: letters().concat(letters()), 10)
+    yield "in_memory_cache", Case(lambda: letters().in_memory_cache(), 5)
     yield "map", Case(lambda: letters().map(str.upper), 5, lambda: letters().map(boom).to_iter_datapipe())
     yield "shuffle", Case(lambda: letters().shuffle(), 5)
     yield "to_iter_datapipe", Case(lambda: letters().to_iter_datapipe([3, 1]), 2)
+    yield "unzip", Case(lambda: letters().map(lambda x: (x, x.upper())).unzip(2)[1], 5)
+    yield "zip", Case(lambda: letters().zip(letters().map(str.upper)), 5)
 
 
 def zipped(pipes: list[Any]) -> Any:

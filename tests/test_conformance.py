@@ -94,14 +94,25 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
     cls = IterDataPipe.functions[name]
     arguments = {
         "batch": (1,),
+        "bucketbatch": (2,),
         "demux": (2, max),
+        "drop": (0,),
         "filter": (len,),
         "fork": (2,),
+        "groupby": (len,),
         "map": (len,),
+        "map_batches": (len, 2),
+        "max_token_bucketize": (2,),
         "random_filter": (max,),
         "random_map": (max,),
+        "random_split": ({"a": 1}, 0),
+        "repeat": (2,),
         "round_robin_demux": (2,),
+        "set_length": (2,),
+        "slice": (0,),
         "unzip": (2,),
+        "zip_with_iter": (None, len),
+        "zip_with_map": (None, len),
     }
     with pytest.raises(TypeError, match="IterDataPipe"):
         cls(source, *arguments.get(name, ()))

@@ -33,7 +33,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from penstock.core.chunk import DataChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections import defaultdict
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     import numpy as np
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 from penstock.core.chunk import DataChunk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable, Iterable, Sequence
+    from collections import defaultdict
+    from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 
     import numpy as np
 
@@ -31,6 +32,14 @@ class IterFluent(Generic[T_co]):
 
         def _make(self, function: str, name: str | None, *args: Any, **kwargs: Any) -> Any: ...
 
+    def add_index(self, index_name: str = "index", *, name: str | None = None) -> IterDataPipe[dict[Any, Any]]:
+        """Number dict items: ``{...}`` becomes ``{..., "index": i}`` (functional name: ``add_index``).
+
+        See `penstock.pipes.index_adder.IndexAdder`.
+        """
+        made: IterDataPipe[dict[Any, Any]] = self._make("add_index", name, index_name)
+        return made
+
     def batch(
         self,
         batch_size: int,
@@ -44,6 +53,26 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.batcher.Batcher`.
         """
         made: IterDataPipe[DataChunk[T_co]] = self._make("batch", name, batch_size, drop_last, wrapper_class)
+        return made
+
+    def bucketbatch(
+        self,
+        batch_size: int,
+        drop_last: bool = False,
+        batch_num: int = 100,
+        bucket_num: int = 1,
+        sort_key: Callable[[list[Any]], Iterable[Any]] | None = None,
+        use_in_batch_shuffle: bool = True,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[DataChunk[T_co]]:
+        """Gather similar items into lists of ``batch_size`` (functional name: ``bucketbatch``).
+
+        See `penstock.pipes.bucket_batcher.BucketBatcher`.
+        """
+        made: IterDataPipe[DataChunk[T_co]] = self._make(
+            "bucketbatch", name, batch_size, drop_last, batch_num, bucket_num, sort_key, use_in_batch_shuffle
+        )
         return made
 
     def collate(
@@ -92,6 +121,14 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[T_co]] = self._make("demux", name, num_instances, classifier_fn, drop_none, buffer_size)
         return made
 
+    def drop(self, indices: Hashable | list[Hashable], *, name: str | None = None) -> IterDataPipe[Any]:
+        """Leave out columns of tuple, list or dict items (functional name: ``drop``).
+
+        See `penstock.pipes.selecting.Dropper`.
+        """
+        made: IterDataPipe[Any] = self._make("drop", name, indices)
+        return made
+
     def enumerate(self, starting_index: int = 0, *, name: str | None = None) -> IterDataPipe[tuple[int, T_co]]:
         """Number the items: ``x`` becomes ``(i, x)`` (functional name: ``enumerate``).
 
@@ -130,6 +167,16 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[U] = self._make("flatmap", name, fn, input_col)
         return made
 
+    def flatten(
+        self, indices: Hashable | list[Hashable] | None = None, *, name: str | None = None
+    ) -> IterDataPipe[Any]:
+        """Put the items of inner tuples, lists and dicts in place of them, one level deep (functional name: ``flatten``).
+
+        See `penstock.pipes.selecting.Flattener`.
+        """
+        made: IterDataPipe[Any] = self._make("flatten", name, indices)
+        return made
+
     def fork(
         self, num_instances: int, buffer_size: int = 1000, copy: str | None = None, *, name: str | None = None
     ) -> list[IterDataPipe[T_co]]:
@@ -140,12 +187,57 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[T_co]] = self._make("fork", name, num_instances, buffer_size, copy)
         return made
 
+    def groupby(
+        self,
+        group_key_fn: Callable[[T_co], Any],
+        *,
+        keep_key: bool = False,
+        buffer_size: int = 10000,
+        group_size: int | None = None,
+        guaranteed_group_size: int | None = None,
+        drop_remaining: bool = False,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Gather items that have the same key into lists (functional name: ``groupby``).
+
+        See `penstock.pipes.grouper.Grouper`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "groupby",
+            name,
+            group_key_fn,
+            keep_key=keep_key,
+            buffer_size=buffer_size,
+            group_size=group_size,
+            guaranteed_group_size=guaranteed_group_size,
+            drop_remaining=drop_remaining,
+        )
+        return made
+
     def header(self, limit: int | None = 10, *, name: str | None = None) -> IterDataPipe[T_co]:
         """Yield the first ``limit`` items, and read none beyond them (functional name: ``header``).
 
         See `penstock.pipes.header.Header`.
         """
         made: IterDataPipe[T_co] = self._make("header", name, limit)
+        return made
+
+    def in_batch_shuffle(self, *, name: str | None = None) -> IterDataPipe[DataChunk[T_co]]:
+        """Put the items of each batch into a random order (functional name: ``in_batch_shuffle``).
+
+        See `penstock.pipes.in_batch_shuffler.InBatchShuffler`.
+        """
+        made: IterDataPipe[DataChunk[T_co]] = self._make("in_batch_shuffle", name)
+        return made
+
+    def lines_to_paragraphs(
+        self, joiner: Callable[[list[Any]], Any] = "\n".join, *, name: str | None = None
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Join ``(file, line)`` items into ``(file, paragraph)`` items (functional name: ``lines_to_paragraphs``).
+
+        See `penstock.pipes.paragraphs.ParagraphAggregator`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("lines_to_paragraphs", name, joiner)
         return made
 
     def list_files(
@@ -197,6 +289,57 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.mapper.Mapper`.
         """
         made: IterDataPipe[U] = self._make("map", name, fn, input_col, output_col)
+        return made
+
+    def map_batches(
+        self,
+        fn: Callable[[list[Any]], Iterable[U]],
+        batch_size: int,
+        input_col: Columns | None = None,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[U]:
+        """Turn each ``batch_size`` items into those of ``fn(batch)``, one by one (functional name: ``map_batches``).
+
+        See `penstock.pipes.batch_mapper.BatchMapper`.
+        """
+        made: IterDataPipe[U] = self._make("map_batches", name, fn, batch_size, input_col)
+        return made
+
+    def max_token_bucketize(
+        self,
+        max_token_count: int,
+        len_fn: Callable[..., int] = len,
+        min_len: int = 0,
+        max_len: int | None = None,
+        buffer_size: int = 1000,
+        include_padding: bool = False,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[DataChunk[T_co]]:
+        """Gather items into lists of limited total length, shortest first (functional name: ``max_token_bucketize``).
+
+        See `penstock.pipes.bucketizer.MaxTokenBucketizer`.
+        """
+        made: IterDataPipe[DataChunk[T_co]] = self._make(
+            "max_token_bucketize", name, max_token_count, len_fn, min_len, max_len, buffer_size, include_padding
+        )
+        return made
+
+    def mux(self, *datapipes: IterDataPipe[T_co], name: str | None = None) -> IterDataPipe[T_co]:
+        """Yield one item of each pipe in turn, until the first one ends (functional name: ``mux``).
+
+        See `penstock.pipes.multiplexer.Multiplexer`.
+        """
+        made: IterDataPipe[T_co] = self._make("mux", name, *datapipes)
+        return made
+
+    def mux_longest(self, *datapipes: IterDataPipe[T_co], name: str | None = None) -> IterDataPipe[T_co]:
+        """Yield one item of each pipe in turn, passing over those that have ended (functional name: ``mux_longest``).
+
+        See `penstock.pipes.multiplexer.MultiplexerLongest`.
+        """
+        made: IterDataPipe[T_co] = self._make("mux_longest", name, *datapipes)
         return made
 
     def open_files(
@@ -317,6 +460,44 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[U] = self._make("random_map", name, fn)
         return made
 
+    @overload
+    def random_split(
+        self,
+        weights: Mapping[Any, float],
+        seed: Any,
+        total_length: int | None = None,
+        target: None = None,
+        *,
+        name: str | None = None,
+    ) -> list[IterDataPipe[T_co]]: ...
+    @overload
+    def random_split(
+        self,
+        weights: Mapping[Any, float],
+        seed: Any,
+        total_length: int | None = None,
+        *,
+        target: Hashable,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]: ...
+    def random_split(
+        self,
+        weights: Mapping[Any, float],
+        seed: Any,
+        total_length: int | None = None,
+        target: Any = None,
+        *,
+        name: str | None = None,
+    ) -> list[IterDataPipe[T_co]] | IterDataPipe[T_co]:
+        """Deal the items to several pipes at random: one pipe becomes a list of them (functional name: ``random_split``).
+
+        See `penstock.pipes.random_splitter.RandomSplitter`.
+        """
+        made: list[IterDataPipe[T_co]] | IterDataPipe[T_co] = self._make(
+            "random_split", name, weights, seed, total_length, target
+        )
+        return made
+
     def readlines(
         self,
         *,
@@ -344,6 +525,14 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def repeat(self, times: int, *, name: str | None = None) -> IterDataPipe[T_co]:
+        """Yield each item several times (functional name: ``repeat``).
+
+        See `penstock.pipes.repeater.Repeater`.
+        """
+        made: IterDataPipe[T_co] = self._make("repeat", name, times)
+        return made
+
     def round_robin_demux(
         self, num_instances: int, buffer_size: int = 1000, *, name: str | None = None
     ) -> list[IterDataPipe[T_co]]:
@@ -352,6 +541,32 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.demux.RoundRobinDemultiplexer`.
         """
         made: list[IterDataPipe[T_co]] = self._make("round_robin_demux", name, num_instances, buffer_size)
+        return made
+
+    def rows2columnar(
+        self, column_names: Collection[Any] | None = None, *, name: str | None = None
+    ) -> IterDataPipe[defaultdict[Any, list[Any]]]:
+        """Turn a batch of rows into a dict of columns, each a list (functional name: ``rows2columnar``).
+
+        See `penstock.pipes.columnar.Rows2Columnar`.
+        """
+        made: IterDataPipe[defaultdict[Any, list[Any]]] = self._make("rows2columnar", name, column_names)
+        return made
+
+    def set_length(self, length: int, *, name: str | None = None) -> IterDataPipe[T_co]:
+        """Pass the items on, and say how many there are (functional name: ``set_length``).
+
+        See `penstock.pipes.length_setter.LengthSetter`.
+        """
+        made: IterDataPipe[T_co] = self._make("set_length", name, length)
+        return made
+
+    def shard_expand(self, *, name: str | None = None) -> IterDataPipe[str]:
+        """Turn a name with a range in braces into the names it stands for (functional name: ``shard_expand``).
+
+        See `penstock.pipes.shard_expander.ShardExpander`.
+        """
+        made: IterDataPipe[str] = self._make("shard_expand", name)
         return made
 
     def sharding_filter(
@@ -364,6 +579,16 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make("sharding_filter", name, sharding_group_filter)
         return made
 
+    def sharding_round_robin_dispatch(
+        self, sharding_group_filter: SHARDING_PRIORITIES | None = None, *, name: str | None = None
+    ) -> IterDataPipe[T_co]:
+        """Mark where items are dealt to workers in turn (functional name: ``sharding_round_robin_dispatch``).
+
+        See `penstock.pipes.sharding.ShardingRoundRobinDispatcher`.
+        """
+        made: IterDataPipe[T_co] = self._make("sharding_round_robin_dispatch", name, sharding_group_filter)
+        return made
+
     def shuffle(
         self, *, buffer_size: int = 10000, unbatch_level: int = 0, name: str | None = None
     ) -> IterDataPipe[T_co]:
@@ -372,6 +597,46 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.shuffler.Shuffler`.
         """
         made: IterDataPipe[T_co] = self._make("shuffle", name, buffer_size=buffer_size, unbatch_level=unbatch_level)
+        return made
+
+    def shuffled_flatmap(
+        self,
+        fn: Callable[..., Iterable[U]] | None = None,
+        input_col: Columns | None = None,
+        buffer_size: int = 100,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[U]:
+        """Turn each item into any number of items, and mix those of several (functional name: ``shuffled_flatmap``).
+
+        See `penstock.pipes.shuffled_flatmap.ShuffledFlatMapper`.
+        """
+        made: IterDataPipe[U] = self._make("shuffled_flatmap", name, fn, input_col, buffer_size)
+        return made
+
+    def slice(
+        self,
+        index: Hashable | list[Hashable],
+        stop: int | None = None,
+        step: int | None = None,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Keep a slice, or some columns, of tuple, list or dict items (functional name: ``slice``).
+
+        See `penstock.pipes.selecting.Slicer`.
+        """
+        made: IterDataPipe[Any] = self._make("slice", name, index, stop, step)
+        return made
+
+    def to_map_datapipe(
+        self, key_value_fn: Callable[[Any], tuple[Any, Any]] | None = None, *, name: str | None = None
+    ) -> MapDataPipe[Any]:
+        """Look up ``(key, value)`` items by key: ``pipe[key]`` (functional name: ``to_map_datapipe``, on IterDataPipes).
+
+        See `penstock.pipes.map.to_map.IterToMapConverter`.
+        """
+        made: MapDataPipe[Any] = self._make("to_map_datapipe", name, key_value_fn)
         return made
 
     def unbatch(self, unbatch_level: int = 1, *, name: str | None = None) -> IterDataPipe[Any]:
@@ -397,12 +662,66 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[Any]] = self._make("unzip", name, sequence_length, buffer_size, columns_to_skip)
         return made
 
+    def webdataset(self, *, name: str | None = None) -> IterDataPipe[dict[str, Any]]:
+        """Gather the files of a sample: ``(path, data)`` items become dicts by suffix (functional name: ``webdataset``).
+
+        See `penstock.pipes.webdataset.WebDataset`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("webdataset", name)
+        return made
+
     def zip(self, *datapipes: IterDataPipe[Any], name: str | None = None) -> IterDataPipe[tuple[Any, ...]]:
         """Put the items of several pipes side by side, until the shortest ends (functional name: ``zip``).
 
         See `penstock.pipes.combining.Zipper`.
         """
         made: IterDataPipe[tuple[Any, ...]] = self._make("zip", name, *datapipes)
+        return made
+
+    def zip_longest(
+        self, *datapipes: IterDataPipe[Any], fill_value: Any = None, name: str | None = None
+    ) -> IterDataPipe[tuple[Any, ...]]:
+        """Put the items of several pipes side by side, until the longest ends (functional name: ``zip_longest``).
+
+        See `penstock.pipes.zip_longest.ZipperLongest`.
+        """
+        made: IterDataPipe[tuple[Any, ...]] = self._make("zip_longest", name, *datapipes, fill_value=fill_value)
+        return made
+
+    def zip_with_iter(
+        self,
+        ref_datapipe: IterDataPipe[Any],
+        key_fn: Callable[[Any], Any],
+        ref_key_fn: Callable[[Any], Any] | None = None,
+        keep_key: bool = False,
+        buffer_size: int | None = 10000,
+        merge_fn: Callable[[Any, Any], Any] | None = None,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Join each item with the one of another pipe that has its key, as a pair (functional name: ``zip_with_iter``).
+
+        See `penstock.pipes.key_zipper.IterKeyZipper`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "zip_with_iter", name, ref_datapipe, key_fn, ref_key_fn, keep_key, buffer_size, merge_fn
+        )
+        return made
+
+    def zip_with_map(
+        self,
+        map_datapipe: MapDataPipe[Any],
+        key_fn: Callable[[Any], Any],
+        merge_fn: Callable[[Any, Any], Any] | None = None,
+        keep_key: bool = False,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Join each item with the one that a MapDataPipe has for its key, as a pair (functional name: ``zip_with_map``).
+
+        See `penstock.pipes.key_zipper.MapKeyZipper`.
+        """
+        made: IterDataPipe[Any] = self._make("zip_with_map", name, map_datapipe, key_fn, merge_fn, keep_key)
         return made
 
 
@@ -428,7 +747,23 @@ class MapFluent(Generic[T_co]):
         made: MapDataPipe[DataChunk[T_co]] = self._make("batch", name, batch_size, drop_last, wrapper_class)
         return made
 
-    def map(self, fn: Callable[[T_co], U], *, name: str | None = None) -> MapDataPipe[U]:
+    def concat(self, *datapipes: MapDataPipe[T_co], name: str | None = None) -> MapDataPipe[T_co]:
+        """Put several pipes one behind the other: the indices go on through all of them (functional name: ``concat``).
+
+        See `penstock.pipes.map.combining.Concater`.
+        """
+        made: MapDataPipe[T_co] = self._make("concat", name, *datapipes)
+        return made
+
+    def in_memory_cache(self, *, name: str | None = None) -> MapDataPipe[T_co]:
+        """Keep every item that has been asked for, and give the same object again (functional name: ``in_memory_cache``).
+
+        See `penstock.pipes.map.cache.InMemoryCacheHolder`.
+        """
+        made: MapDataPipe[T_co] = self._make("in_memory_cache", name)
+        return made
+
+    def map(self, fn: Callable[[T_co], U] | None = None, *, name: str | None = None) -> MapDataPipe[U]:
         """Apply a function to every item, when it is asked for: ``x`` becomes ``fn(x)`` (functional name: ``map``).
 
         See `penstock.pipes.map.mapper.Mapper`.
@@ -450,4 +785,22 @@ class MapFluent(Generic[T_co]):
         See `penstock.pipes.map.to_iter.MapToIterConverter`.
         """
         made: IterDataPipe[T_co] = self._make("to_iter_datapipe", name, indices)
+        return made
+
+    def unzip(
+        self, sequence_length: int, columns_to_skip: Sequence[int] | None = None, *, name: str | None = None
+    ) -> list[MapDataPipe[Any]]:
+        """Take tuples apart: one pipe becomes a list of pipes, one for each column (functional name: ``unzip``).
+
+        See `penstock.pipes.map.unzipper.UnZipper`.
+        """
+        made: list[MapDataPipe[Any]] = self._make("unzip", name, sequence_length, columns_to_skip)
+        return made
+
+    def zip(self, *datapipes: MapDataPipe[Any], name: str | None = None) -> MapDataPipe[tuple[Any, ...]]:
+        """Put the items of several pipes that have the same index side by side (functional name: ``zip``).
+
+        See `penstock.pipes.map.combining.Zipper`.
+        """
+        made: MapDataPipe[tuple[Any, ...]] = self._make("zip", name, *datapipes)
         return made

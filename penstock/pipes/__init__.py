@@ -4,8 +4,12 @@ import penstock.pipes.map  # noqa: F401  # registers what leads from a MapDataPi
 from penstock.core.chunk import DataChunk
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.registry import functional_datapipe
+from penstock.pipes.batch_mapper import BatchMapper
 from penstock.pipes.batcher import Batcher, UnBatcher
+from penstock.pipes.bucket_batcher import BucketBatcher
+from penstock.pipes.bucketizer import MaxTokenBucketizer
 from penstock.pipes.collator import Collator
+from penstock.pipes.columnar import Rows2Columnar
 from penstock.pipes.combining import Concater, Zipper
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
@@ -14,26 +18,44 @@ from penstock.pipes.enumerator import Enumerator
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
 from penstock.pipes.forker import Forker
+from penstock.pipes.grouper import Grouper
 from penstock.pipes.handle import StreamWrapper
 from penstock.pipes.header import Header
+from penstock.pipes.in_batch_shuffler import InBatchShuffler
+from penstock.pipes.index_adder import IndexAdder
 from penstock.pipes.jsonl_parser import JsonLinesParser
+from penstock.pipes.key_zipper import IterKeyZipper, MapKeyZipper
+from penstock.pipes.length_setter import LengthSetter
 from penstock.pipes.line_reader import LineReader
 from penstock.pipes.lister import FileLister
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.mapper import Mapper
 from penstock.pipes.msgpack_parser import MessagePackParser
+from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
 from penstock.pipes.opener import FileOpener
+from penstock.pipes.paragraphs import ParagraphAggregator
 from penstock.pipes.prefetcher import Prefetcher
+from penstock.pipes.random_splitter import RandomSplitter
 from penstock.pipes.randomness import RandomFilter, RandomMapper
-from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
+from penstock.pipes.repeater import Repeater
+from penstock.pipes.sample_multiplexer import SampleMultiplexer
+from penstock.pipes.sampler import Sampler
+from penstock.pipes.selecting import Dropper, Flattener, Slicer
+from penstock.pipes.shard_expander import ShardExpander
+from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
+from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
 from penstock.pipes.unzipper import UnZipper
+from penstock.pipes.webdataset import WebDataset
 from penstock.pipes.wrapper import IterableWrapper
+from penstock.pipes.zip_longest import ZipperLongest
 
 __all__ = [
     "ONE_TO_ONE",
     "SHARDING_PRIORITIES",
+    "BatchMapper",
     "Batcher",
+    "BucketBatcher",
     "CSVDictParser",
     "CSVParser",
     "Collator",
@@ -41,29 +63,52 @@ __all__ = [
     "Cycler",
     "DataChunk",
     "Demultiplexer",
+    "Dropper",
     "Enumerator",
     "FileLister",
     "FileOpener",
     "Filter",
     "FlatMapper",
+    "Flattener",
     "Forker",
+    "Grouper",
     "Header",
+    "InBatchShuffler",
+    "IndexAdder",
     "IterDataPipe",
+    "IterKeyZipper",
     "IterableWrapper",
     "JsonLinesParser",
+    "LengthSetter",
     "LineReader",
+    "MapKeyZipper",
     "MapToIterConverter",
     "Mapper",
+    "MaxTokenBucketizer",
     "MessagePackParser",
+    "Multiplexer",
+    "MultiplexerLongest",
+    "ParagraphAggregator",
     "Prefetcher",
     "RandomFilter",
     "RandomMapper",
+    "RandomSplitter",
+    "Repeater",
     "RoundRobinDemultiplexer",
+    "Rows2Columnar",
+    "SampleMultiplexer",
+    "Sampler",
+    "ShardExpander",
     "ShardingFilter",
+    "ShardingRoundRobinDispatcher",
+    "ShuffledFlatMapper",
     "Shuffler",
+    "Slicer",
     "StreamWrapper",
     "UnBatcher",
     "UnZipper",
+    "WebDataset",
     "Zipper",
+    "ZipperLongest",
     "functional_datapipe",
 ]

@@ -15,7 +15,7 @@ from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.stream import State, Stream, consume, counted
 
-__all__ = ["Part", "nested", "nested_parts"]
+__all__ = ["Counted", "Part", "nested", "nested_parts"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -33,7 +33,7 @@ class Part(Protocol[U]):
     def tell(self) -> State: ...
 
 
-class _Counted:
+class Counted:
     """An element whose place is the number of items it has given."""
 
     def __init__(self, items: Iterable[Any], given: int, name: str) -> None:
@@ -58,7 +58,7 @@ def nested(
 ) -> Stream[U]:
     """Return the stream that yields the items of ``expand(x)`` for each source item ``x``."""
     name = ctx.name(pipe)
-    return nested_parts(pipe, source, lambda x, given: _Counted(expand(x), given or 0, name), ctx, state)
+    return nested_parts(pipe, source, lambda x, given: Counted(expand(x), given or 0, name), ctx, state)
 
 
 def nested_parts(

@@ -53,7 +53,7 @@ class RandomMapper(IterDataPipe[U]):
     def build(self, ctx: Context, state: State = None) -> Stream[U]:
         up, places, tell, skip = placed(self, self.datapipe, ctx, state)
         fn = self.fn
-        pairs = _with_generator(up.it, places, ctx.key(self))
+        pairs = with_generator(up.it, places, ctx.key(self))
         return up.onward((fn(x, rng) for x, rng in pairs), state=tell, skip=skip, places=up.places)
 
 
@@ -83,10 +83,10 @@ class RandomFilter(IterDataPipe[T]):
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         up, places, tell, _ = placed(self, self.datapipe, ctx, state)
         fn = self.fn
-        return up.onward((x for x, rng in _with_generator(up.it, places, ctx.key(self)) if fn(x, rng)), state=tell)
+        return up.onward((x for x, rng in with_generator(up.it, places, ctx.key(self)) if fn(x, rng)), state=tell)
 
 
-def _with_generator(
+def with_generator(
     items: Iterator[T], places: Iterator[int], key: tuple[int, int]
 ) -> Iterator[tuple[T, np.random.Generator]]:
     """Pair each item with one and the same generator, its counter set to the item's place.

@@ -1,4 +1,4 @@
-"""ShardingFilter (``sharding_filter``): the point at which the work is divided."""
+"""ShardingFilter (``sharding_filter``) and ShardingRoundRobinDispatcher: the point at which the work is divided."""
 
 from __future__ import annotations
 
@@ -94,3 +94,35 @@ class ShardingFilter(IterDataPipe[T]):
         )
         stream.state = lambda: {name: list(position())}
         return stream
+
+
+@functional_datapipe("sharding_round_robin_dispatch")
+class ShardingRoundRobinDispatcher(ShardingFilter[T]):
+    """Mark where items are dealt to workers in turn (functional name: ``sharding_round_robin_dispatch``).
+
+    It divides the work as `sharding_filter` does.
+
+    Args:
+        source_datapipe: the source.
+        sharding_group_filter: ``SHARDING_PRIORITIES.MULTIPROCESSING``, the only one there is, and so needs no saying.
+
+    Raises:
+        NotImplementedError: another group.
+
+    State: which chunk comes next, and the source's state ahead of it.
+
+    Example:
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper(range(3)).sharding_round_robin_dispatch())
+        [0, 1, 2]
+    """
+
+    def __init__(
+        self, source_datapipe: IterDataPipe[T], sharding_group_filter: SHARDING_PRIORITIES | None = None
+    ) -> None:
+        if sharding_group_filter not in (None, SHARDING_PRIORITIES.MULTIPROCESSING):
+            raise NotImplementedError(
+                "`sharding_round_robin_dispatch` currently only supports `SHARDING_PRIORITIES.MULTIPROCESSING`, "
+                f"got {sharding_group_filter!r}"
+            )
+        super().__init__(source_datapipe, SHARDING_PRIORITIES.MULTIPROCESSING)

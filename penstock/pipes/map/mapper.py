@@ -19,7 +19,7 @@ class Mapper(MapDataPipe[U]):
 
     Args:
         datapipe: the source.
-        fn: the function.
+        fn: the function; without it the items pass as they are.
 
     Example:
         >>> from penstock.pipes.map import SequenceWrapper
@@ -27,11 +27,12 @@ class Mapper(MapDataPipe[U]):
         '2'
     """
 
-    def __init__(self, datapipe: MapDataPipe[T], fn: Callable[[T], U]) -> None:
+    def __init__(self, datapipe: MapDataPipe[T], fn: Callable[[T], U] | None = None) -> None:
         check_source(self, datapipe, MapDataPipe)
-        check_callable(fn)
+        if fn is not None:
+            check_callable(fn)
         self.datapipe: MapDataPipe[Any] = datapipe
-        self.fn: Callable[[Any], U] = fn
+        self.fn: Callable[[Any], U] = _identity if fn is None else fn
 
     def __getitem__(self, index: Any) -> U:
         return self.fn(self.datapipe[index])
@@ -42,3 +43,7 @@ class Mapper(MapDataPipe[U]):
 
     def __len__(self) -> int:
         return len(self.datapipe)
+
+
+def _identity(item: Any) -> Any:
+    return item
