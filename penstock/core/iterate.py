@@ -127,9 +127,9 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
 
 def _agreed_seed(pipes: list[Pipe]) -> int:
     """Return the seed of a plain run: that of the same run over the other children, where it reads only some."""
-    mains = {id(pipe.main): pipe.main for pipe in pipes if isinstance(pipe, Child)}
+    mains = {id(pipe.main_datapipe): pipe.main_datapipe for pipe in pipes if isinstance(pipe, Child)}
     for main in mains.values():
-        mine = {pipe.index for pipe in pipes if isinstance(pipe, Child) and pipe.main is main}
+        mine = {pipe.index for pipe in pipes if isinstance(pipe, Child) and pipe.main_datapipe is main}
         if len(mine) < main.num_instances:
             return main.turns.seed(mine)
     return draw_seed()

@@ -96,7 +96,7 @@ class Child(IterDataPipe[T]):
     """One of several pipes that read the same source."""
 
     def __init__(self, main: Shared[Any], index: int) -> None:
-        self.main = main
+        self.main_datapipe = main
         self.index = index
 
     def __repr__(self) -> str:
@@ -117,14 +117,14 @@ class Child(IterDataPipe[T]):
 
     def _join(self, ctx: Context, saved: Any) -> Run:
         """Return the run that this child takes part in: the first one of the context that it can join."""
-        main, lane = self.main, None if ctx.share is None else ctx.share.index
+        main, lane = self.main_datapipe, None if ctx.share is None else ctx.share.index
         number = 0
         while True:
             key = (ctx.name(main), ctx.passes, lane, number)
             run: Run | None = ctx.shared.get(key)
             if run is None:
                 # The first run waits for every child in the graph; a further one serves those who come in time.
-                siblings = {p.index for p in ctx.names.pipes if isinstance(p, Child) and p.main is main}
+                siblings = {p.index for p in ctx.names.pipes if isinstance(p, Child) and p.main_datapipe is main}
                 run = ctx.shared[key] = main.begin(ctx, siblings if number == 0 else set())
                 run.on_empty = partial(ctx.shared.pop, key, None)
             if run.join(self.index, saved, ctx.thread):

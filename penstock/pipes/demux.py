@@ -146,4 +146,4 @@ class _Turn(Child[T]):
     _functional_name = "round_robin_demux"
 
     def __len__(self) -> int:
-        return len(range(self.index, len(self.main.datapipe), self.main.num_instances))
+        return len(range(self.index, len(self.main_datapipe.datapipe), self.main_datapipe.num_instances))

@@ -75,7 +75,7 @@ class _Copy(Child[T]):
         self.copy = copy
 
     def __len__(self) -> int:
-        return len(self.main.datapipe)
+        return len(self.main_datapipe.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         stream = super().build(ctx, state)

@@ -13,6 +13,7 @@ other. The permutation is computed, not stored.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterator, Mapping
 from fractions import Fraction
 from itertools import accumulate, chain, compress, pairwise
@@ -129,35 +130,42 @@ class SplitterIterator(Child[T]):
 
     def override_seed(self, seed: Any) -> SplitterIterator[T]:
         """Change the seed of the whole split, in place, for runs that begin from now on."""
-        self.main.seed = seed
+        self.main_datapipe.seed = seed
         return self
 
     def __len__(self) -> int:
-        if not self.main.is_counted:
+        if not self.main_datapipe.is_counted:
             raise TypeError(
                 "Lengths of the split are not known in advance. Please supply integer weights that sum to the length "
                 "of the source: instance doesn't have valid length"
             )
-        low, high = self.main.ranks[self.index]
+        low, high = self.main_datapipe.ranks[self.index]
         return high - low
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         name = ctx.name(self)
         begin, anchor = ctx.own(self, state) or (0, None)
-        up = ctx.build(self.main.datapipe, anchor, indices=True)
-        mine, count = counted(chain.from_iterable(_chosen(self.main, self.index, begin)), begin)
+        up = ctx.build(self.main_datapipe.datapipe, anchor, indices=True)
+        # As in `enumerate`: in a lane, of L, item n has place n * L + lane.
+        share = ctx.share
+        step, lane = (share.count, share.index) if share is not None and share.lane is not None else (1, 0)
+        mine, count = counted(chain.from_iterable(_chosen(self.main_datapipe, self.index, begin, step, lane)), begin)
         chosen = compress(up.it, mine)
         return Stream(chosen, lambda: {name: [count(), up.state()]}, data=up.data, closers=(up,))
 
 
-def _chosen(split: Split[Any], index: int, begin: int) -> Iterator[Iterator[bool]]:
+def _chosen(split: Split[Any], index: int, begin: int, step: int, lane: int) -> Iterator[Iterator[bool]]:
     """Yield which of the items from ``begin`` on are child ``index``'s, in pieces."""
     import numpy as np
 
     low, high = split.ranks[index]
     size = split.total_length
     order = Permutation(size, hash_key("random_split", split.seed))
-    for first in range(begin, size, _PIECE):
-        ranks = np.array(order.between(first, min(first + _PIECE, size)))
+    place, end = begin * step + lane, size if step == 1 else sys.maxsize
+    while place < end:
+        # Behind a filter the lanes' places have gaps and may go past the size: they begin again then.
+        first = place % size
+        ranks = np.array(order.between(first, min(first + _PIECE * step, size))[::step])
         yield iter(((ranks >= low) & (ranks < high)).tolist())
+        place += len(ranks) * step
     raise ValueError(f"the source has more than the {size} items that `random_split` was told of (total_length)")

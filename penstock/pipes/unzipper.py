@@ -77,7 +77,7 @@ class _Column(Child[Any]):
         self.column = column
 
     def __len__(self) -> int:
-        return len(self.main.datapipe)
+        return len(self.main_datapipe.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         stream: Stream[Any] = super().build(ctx, state)
