@@ -126,7 +126,7 @@ class SplitterIterator(Child[T]):
     """One of a split's pipes."""
 
     _functional_name = "random_split"
-    main: Split[T]
+    main_datapipe: Split[T]
 
     def override_seed(self, seed: Any) -> SplitterIterator[T]:
         """Change the seed of the whole split, in place, for runs that begin from now on."""
@@ -162,7 +162,7 @@ def _chosen(split: Split[Any], index: int, begin: int, step: int, lane: int) -> 
     size = split.total_length
     order = Permutation(size, hash_key("random_split", split.seed))
     place, end = begin * step + lane, size if step == 1 else sys.maxsize
-    while place < end:
+    while size and place < end:
         # Behind a filter the lanes' places have gaps and may go past the size: they begin again then.
         first = place % size
         ranks = np.array(order.between(first, min(first + _PIECE * step, size))[::step])
