@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import msgpack
 from torch.utils.data import RandomSampler
@@ -46,6 +47,10 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     csv = folder / "a.csv"
     yield "IterableWrapper", Case(ten, 10)
     yield "add_index", Case(lambda: ten().map(lambda x: {"x": x}).add_index(), 10)
+    yield (
+        "async_map_batches",
+        Case(lambda: ten().async_map_batches(doubled, 3), 10, lambda: ten().async_map_batches(async_boom, 3)),
+    )
     yield "batch", Case(lambda: ten().batch(3), 4, lambda: ten().batch(3, wrapper_class=boom))
     yield (
         "bucketbatch",
@@ -64,6 +69,14 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         Case(lambda: zipped(ten().demux(2, lambda x: x % 2)), None, lambda: zipped(ten().demux(2, boom)), name="demux"),
     )
     yield "drop", Case(lambda: ten().map(lambda x: (x, -x)).drop(1), 10)
+    yield (
+        "end_caching",
+        Case(
+            lambda: two_cached(folder, "end").end_caching("w"),
+            None,
+            lambda: two_cached(folder, "end_broken").end_caching("w", boom),
+        ),
+    )
     yield "enumerate", Case(lambda: ten().enumerate(), 10)
     yield "filter", Case(lambda: ten().filter(lambda x: x % 3), None, lambda: ten().filter(boom))
     yield "flatmap", Case(lambda: ten().flatmap(lambda x: [x, x]), None, lambda: ten().flatmap(boom))
@@ -83,6 +96,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
             lambda: ten().map(lambda x: (str(x // 3), str(x))).lines_to_paragraphs(boom),
         ),
     )
+    yield "in_memory_cache", Case(lambda: ten().in_memory_cache(), 10)
     yield "list_files", Case(lambda: FileLister(str(folder)))
     yield "map", Case(lambda: ten().map(lambda x: x + 1), 10, lambda: ten().map(boom))
     yield (
@@ -103,11 +117,21 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     )
     yield "mux", Case(lambda: ten().mux(ten().header(7)), 14)
     yield "mux_longest", Case(lambda: ten().mux_longest(ten().header(7)), 17)
+    yield (
+        "on_disk_cache",
+        Case(
+            lambda: two_cached(folder, "holder").end_caching("w"),
+            None,
+            lambda: ten().on_disk_cache(boom).end_caching("w"),
+            name="end_caching",
+        ),
+    )
     yield "open_files", Case(lambda: FileLister(str(folder), "*.csv").open_files())
     yield "parse_csv", Case(lambda: opened(csv).parse_csv())
     yield "parse_csv_as_dict", Case(lambda: opened(csv).parse_csv_as_dict())
     yield "parse_jsonl", Case(lambda: opened(folder / "a.jsonl").parse_jsonl())
     yield "parse_msgpack", Case(lambda: opened(folder / "a.msgpack").parse_msgpack())
+    yield "pin_memory", Case(pinned, 10, lambda: pinned(boom))
     yield "prefetch", Case(lambda: ten().prefetch(2), 10)
     yield (
         "random_filter",
@@ -139,6 +163,14 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         "to_map_datapipe",
         Case(
             lambda: ten().to_map_datapipe(lambda x: (x, -x)), 10, lambda: ten().to_map_datapipe(boom).to_iter_datapipe()
+        ),
+    )
+    yield (
+        "threadpool_map",
+        Case(
+            lambda: ten().threadpool_map(str, scheduled_tasks=4, max_workers=2),
+            10,
+            lambda: ten().threadpool_map(boom, scheduled_tasks=4, max_workers=2),
         ),
     )
     yield "unbatch", Case(lambda: ten().batch(3).unbatch())
@@ -175,3 +207,22 @@ def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
 
 def zipped(pipes: list[Any]) -> Any:
     return pipes[0].zip(*pipes[1:])
+
+
+async def doubled(x: int) -> int:
+    return 2 * x
+
+
+async def async_boom(x: int) -> int:
+    return int(boom(x))
+
+
+def two_cached(folder: Path, name: str) -> Any:
+    paths = [str(folder / f"{name}_{letter}.cached") for letter in "ab"]
+    return IterableWrapper(paths).on_disk_cache().map(lambda path: (path, "text"))
+
+
+def pinned(pin_memory_fn: Any = None) -> Any:
+    """The pipe as it is where there is CUDA, which only its construction asks for."""
+    with mock.patch("penstock.pipes.pin_memory._cuda_is_available", return_value=True):
+        return ten().pin_memory(0, pin_memory_fn or (lambda item, device: item + device))

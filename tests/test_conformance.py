@@ -93,6 +93,7 @@ def test_its_docstring_names_it_and_has_an_example_that_runs(name: str, cls: typ
 def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> None:
     cls = IterDataPipe.functions[name]
     arguments = {
+        "async_map_batches": (len, 2),
         "batch": (1,),
         "bucketbatch": (2,),
         "demux": (2, max),
@@ -110,6 +111,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "round_robin_demux": (2,),
         "set_length": (2,),
         "slice": (0,),
+        "threadpool_map": (len,),
         "unzip": (2,),
         "zip_with_iter": (None, len),
         "zip_with_map": (None, len),

@@ -40,6 +40,26 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[dict[Any, Any]] = self._make("add_index", name, index_name)
         return made
 
+    def async_map_batches(
+        self,
+        async_fn: Callable[..., Any],
+        batch_size: int,
+        input_col: Columns | None = None,
+        output_col: Columns | None = None,
+        max_concurrency: int = 32,
+        flatten: bool = True,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Await a coroutine function for every item of a batch at once (functional name: ``async_map_batches``).
+
+        See `penstock.pipes.async_mapper.BatchAsyncMapper`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "async_map_batches", name, async_fn, batch_size, input_col, output_col, max_concurrency, flatten
+        )
+        return made
+
     def batch(
         self,
         batch_size: int,
@@ -127,6 +147,31 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.selecting.Dropper`.
         """
         made: IterDataPipe[Any] = self._make("drop", name, indices)
+        return made
+
+    def end_caching(
+        self,
+        mode: str = "wb",
+        filepath_fn: Callable[[Any], Any] | None = None,
+        *,
+        same_filepath_fn: bool = False,
+        skip_read: bool = False,
+        timeout: float = 300,
+        name: str | None = None,
+    ) -> IterDataPipe[str]:
+        """End a section that began with ``on_disk_cache``: yields the paths of files (functional name: ``end_caching``).
+
+        See `penstock.pipes.disk_cache.EndOnDiskCacheHolder`.
+        """
+        made: IterDataPipe[str] = self._make(
+            "end_caching",
+            name,
+            mode,
+            filepath_fn,
+            same_filepath_fn=same_filepath_fn,
+            skip_read=skip_read,
+            timeout=timeout,
+        )
         return made
 
     def enumerate(self, starting_index: int = 0, *, name: str | None = None) -> IterDataPipe[tuple[int, T_co]]:
@@ -228,6 +273,14 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.in_batch_shuffler.InBatchShuffler`.
         """
         made: IterDataPipe[DataChunk[T_co]] = self._make("in_batch_shuffle", name)
+        return made
+
+    def in_memory_cache(self, size: float | None = None, *, name: str | None = None) -> IterDataPipe[T_co]:
+        """Keep items in memory in the first epoch, and repeat them in later ones (functional name: ``in_memory_cache``).
+
+        See `penstock.pipes.memory_cache.InMemoryCacheHolder`.
+        """
+        made: IterDataPipe[T_co] = self._make("in_memory_cache", name, size)
         return made
 
     def lines_to_paragraphs(
@@ -342,6 +395,22 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make("mux_longest", name, *datapipes)
         return made
 
+    def on_disk_cache(
+        self,
+        filepath_fn: Callable[[Any], Any] | None = None,
+        hash_dict: Mapping[str, str] | None = None,
+        hash_type: str = "sha256",
+        extra_check_fn: Callable[[str], bool] | None = None,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]:
+        """Begin a section whose results are kept in files, up to ``end_caching`` (functional name: ``on_disk_cache``).
+
+        See `penstock.pipes.disk_cache.OnDiskCacheHolder`.
+        """
+        made: IterDataPipe[T_co] = self._make("on_disk_cache", name, filepath_fn, hash_dict, hash_type, extra_check_fn)
+        return made
+
     def open_files(
         self,
         mode: str = "r",
@@ -432,6 +501,16 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.msgpack_parser.MessagePackParser`.
         """
         made: IterDataPipe[Any] = self._make("parse_msgpack", name, return_path=return_path, **unpacker_params)
+        return made
+
+    def pin_memory(
+        self, device: Any = None, pin_memory_fn: Callable[[T_co, Any], T_co] | None = None, *, name: str | None = None
+    ) -> IterDataPipe[T_co]:
+        """Copy the tensors of each item into pinned memory (functional name: ``pin_memory``).
+
+        See `penstock.pipes.pin_memory.PinMemory`.
+        """
+        made: IterDataPipe[T_co] = self._make("pin_memory", name, device, pin_memory_fn)
         return made
 
     def prefetch(self, buffer_size: int = 10, *, name: str | None = None) -> IterDataPipe[T_co]:
@@ -627,6 +706,26 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.selecting.Slicer`.
         """
         made: IterDataPipe[Any] = self._make("slice", name, index, stop, step)
+        return made
+
+    def threadpool_map(
+        self,
+        fn: Callable[..., Any],
+        input_col: Columns | None = None,
+        output_col: Columns | None = None,
+        scheduled_tasks: int = 128,
+        max_workers: int | None = None,
+        *,
+        name: str | None = None,
+        **threadpool_kwargs: Any,
+    ) -> IterDataPipe[U]:
+        """Apply a function in several threads: ``x`` becomes ``fn(x)``, in order (functional name: ``threadpool_map``).
+
+        See `penstock.pipes.threadpool_mapper.ThreadPoolMapper`.
+        """
+        made: IterDataPipe[U] = self._make(
+            "threadpool_map", name, fn, input_col, output_col, scheduled_tasks, max_workers, **threadpool_kwargs
+        )
         return made
 
     def to_map_datapipe(

@@ -4,6 +4,7 @@ import penstock.pipes.map  # noqa: F401  # registers what leads from a MapDataPi
 from penstock.core.chunk import DataChunk
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.registry import functional_datapipe
+from penstock.pipes.async_mapper import BatchAsyncMapper
 from penstock.pipes.batch_mapper import BatchMapper
 from penstock.pipes.batcher import Batcher, UnBatcher
 from penstock.pipes.bucket_batcher import BucketBatcher
@@ -14,6 +15,7 @@ from penstock.pipes.combining import Concater, Zipper
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
 from penstock.pipes.demux import Demultiplexer, RoundRobinDemultiplexer
+from penstock.pipes.disk_cache import EndOnDiskCacheHolder, OnDiskCacheHolder
 from penstock.pipes.enumerator import Enumerator
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
@@ -30,10 +32,12 @@ from penstock.pipes.line_reader import LineReader
 from penstock.pipes.lister import FileLister
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.mapper import Mapper
+from penstock.pipes.memory_cache import InMemoryCacheHolder
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
 from penstock.pipes.opener import FileOpener
 from penstock.pipes.paragraphs import ParagraphAggregator
+from penstock.pipes.pin_memory import PinMemory
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.pipes.random_splitter import RandomSplitter
 from penstock.pipes.randomness import RandomFilter, RandomMapper
@@ -45,6 +49,7 @@ from penstock.pipes.shard_expander import ShardExpander
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
 from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
+from penstock.pipes.threadpool_mapper import ThreadPoolMapper
 from penstock.pipes.unzipper import UnZipper
 from penstock.pipes.webdataset import WebDataset
 from penstock.pipes.wrapper import IterableWrapper
@@ -53,6 +58,7 @@ from penstock.pipes.zip_longest import ZipperLongest
 __all__ = [
     "ONE_TO_ONE",
     "SHARDING_PRIORITIES",
+    "BatchAsyncMapper",
     "BatchMapper",
     "Batcher",
     "BucketBatcher",
@@ -64,6 +70,7 @@ __all__ = [
     "DataChunk",
     "Demultiplexer",
     "Dropper",
+    "EndOnDiskCacheHolder",
     "Enumerator",
     "FileLister",
     "FileOpener",
@@ -74,6 +81,7 @@ __all__ = [
     "Grouper",
     "Header",
     "InBatchShuffler",
+    "InMemoryCacheHolder",
     "IndexAdder",
     "IterDataPipe",
     "IterKeyZipper",
@@ -88,7 +96,9 @@ __all__ = [
     "MessagePackParser",
     "Multiplexer",
     "MultiplexerLongest",
+    "OnDiskCacheHolder",
     "ParagraphAggregator",
+    "PinMemory",
     "Prefetcher",
     "RandomFilter",
     "RandomMapper",
@@ -105,6 +115,7 @@ __all__ = [
     "Shuffler",
     "Slicer",
     "StreamWrapper",
+    "ThreadPoolMapper",
     "UnBatcher",
     "UnZipper",
     "WebDataset",
