@@ -83,10 +83,10 @@ def merged(
     streams = [_worker(root, division, Run(seed, EPOCH, progress), worker, workers) for worker in range(workers)]
     if division.kind == "blocks":
         while True:
-            _, state, item = next(streams[progress.next % workers])
+            _, tell, item = next(streams[progress.next % workers])
             if item is END:
                 return
-            progress.states = {"0": state}
+            progress.states = {"0": tell()}
             progress.next += 1
             yield plain(item), Progress(**trip(asdict(progress)))
     alive = [lane for lane in range(progress.lanes) if lane not in progress.ended]
@@ -95,7 +95,7 @@ def merged(
         for lane in queue:
             delivery = next(streams[lane % workers])
             assert delivery.lane == lane
-            progress.states[str(lane)] = delivery.state
+            progress.states[str(lane)] = delivery.tell()
             progress.next = (lane + 1) % progress.lanes
             if delivery.item is END:
                 alive.remove(lane)

@@ -220,6 +220,7 @@ def dies(how: str, flag: str, at: int) -> Callable[[int], int]:
             if how == "sleep":
                 time.sleep(60)
             os.kill(os.getpid(), getattr(signal, how))
+        time.sleep(1e-3)  # what is made quickly waits a moment for company
         return x
 
     return die

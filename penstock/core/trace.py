@@ -103,7 +103,16 @@ class Trace:
 
 
 def explain(
-    error: Exception, root: IterDataPipe[Any], ctx: Context, state: State, first: int, limit: int, what: str = "item"
+    error: Exception,
+    root: IterDataPipe[Any],
+    ctx: Context,
+    state: State,
+    first: int,
+    limit: int,
+    what: str = "item",
+    *,
+    step: int = 1,
+    before_item: Callable[[int], None] = lambda number: None,
 ) -> None:
     """Run up to ``limit`` root items again from ``state``, and add notes to ``error`` that name the pipe and the item.
 
@@ -115,6 +124,8 @@ def explain(
         first: the number of the root item that follows ``state``.
         limit: how many root items to try.
         what: what an item of the root is called in the note.
+        step: from one item's number to the next.
+        before_item: called with the number of each item ahead of it, to set up what the first run had.
     """
     trace = Trace()
     if ctx.outlet is not None:
@@ -129,8 +140,10 @@ def explain(
     try:
         stream = ctx.build(root, state)
         try:
-            for _ in zip(range(limit), stream.it, strict=False):
-                number += 1
+            for _ in range(limit):
+                before_item(number)
+                next(stream.it, None)
+                number += step
                 trace.next_item()
         finally:
             stream.close()
@@ -140,7 +153,7 @@ def explain(
             error.add_note(trace.note(name, f"{what} {number} ({where})"))
             return
     error.add_note(
-        f"penstock: in {what} {first} or up to {limit - 1} behind it ({where}); run again from there, "
+        f"penstock: in {what} {first} or up to {(limit - 1) * step} behind it ({where}); run again from there, "
         "it did not raise the same error, so the pipe cannot be named"
     )
 

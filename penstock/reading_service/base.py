@@ -30,6 +30,8 @@ class Progress:
         next: the block, or the lane, that comes next.
         states: with blocks one entry, under "0", that serves any worker; with lanes one for each that has begun.
         ended: the lanes that have nothing more.
+        behind: how many items (with blocks, of all workers together) have been delivered since the state in ``states``
+            was taken; a worker that sends small items in bundles does not send a state with each.
     """
 
     kind: str
@@ -37,6 +39,7 @@ class Progress:
     next: int = 0
     states: dict[str, State] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
+    behind: dict[str, int] = field(default_factory=dict)
 
 
 def first_progress(plan: Plan, lanes: int) -> Progress:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from penstock.core.context import WorkerInfo
 from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
+from penstock.core.stream import State
 from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
-from penstock.reading_service.lanes import END, lane_context, read_lanes, start_of
+from penstock.reading_service.lanes import END, lane_context, read_lanes, started
 from penstock.reading_service.prepare import prepared
 
 __all__ = ["InProcessReadingService"]
@@ -67,9 +69,9 @@ class _OneStream(Epoch):
         self._ended = 0 in progress.ended
         self._kind = progress.kind
         self._first = progress.next
-        run = Run(run.seed, run.epoch, Progress(progress.kind, 1, progress.next, progress.states, progress.ended))
+        run = Run(run.seed, run.epoch, dataclasses.replace(progress, lanes=1))
         ctx = lane_context(graph, session.plan, run, 0, (0,), worker=WorkerInfo())
-        self._stream = ctx.build(graph, start_of(progress, 0))
+        self._stream = started(ctx, graph, run.progress, 0)
         self._items = drive(graph, ctx, self._stream, "batch", self._first)
         self._given = 0
 
@@ -96,19 +98,30 @@ class _ManyLanes(Epoch):
 
     def __init__(self, graph: IterDataPipe[Any], session: _InProcessSession, run: Run) -> None:
         start = run.progress
-        self.progress = Progress(start.kind, start.lanes, start.next, dict(start.states), list(start.ended))
+        self._progress = dataclasses.replace(
+            start, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
+        )
+        self._told: dict[int, Callable[[], State]] = {}
         self._items: Iterator[Any] = read_lanes(
             graph, session.plan, run, tuple(range(start.lanes)), worker=WorkerInfo()
         )
 
     def __next__(self) -> Any:
-        for lane, state, item in self._items:
-            self.progress.states[str(lane)] = state
-            self.progress.next = (lane + 1) % self.progress.lanes
+        for lane, tell, item in self._items:
+            self._progress.next = (lane + 1) % self._progress.lanes
             if item is not END:
+                self._told[lane] = tell
                 return item
-            self.progress.ended.append(lane)
+            self._told.pop(lane, None)
+            self._progress.ended.append(lane)
         raise StopIteration
+
+    @property
+    def progress(self) -> Progress:  # type: ignore[override]  # the states are asked for only when somebody wants them
+        for lane, tell in self._told.items():
+            self._progress.states[str(lane)] = tell()
+            self._progress.behind.pop(str(lane), None)
+        return self._progress
 
     def close(self) -> None:
         self._items.close()  # type: ignore[attr-defined]  # a generator

@@ -7,15 +7,15 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from penstock.core.context import Context, Outlet, Share, WorkerInfo
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import Plan
 from penstock.core.seeds import hash_key, seed_globals
 from penstock.core.stream import State, Stream
 from penstock.core.trace import Trace, explain
-from penstock.core.walk import names
+from penstock.core.walk import names, walk
 from penstock.reading_service.base import Progress, Run
 
-__all__ = ["END", "Delivery", "lane_context", "read_lanes", "start_of"]
+__all__ = ["END", "Delivery", "lane_context", "read_lanes", "started"]
 
 
 class _End:
@@ -24,12 +24,15 @@ class _End:
 
 END = _End()
 
+# A state is kept every so many items of a lane, for the run that explains an error.
+_ANCHOR_EVERY = 16
+
 
 class Delivery(NamedTuple):
-    """An item, the lane it is from, and the lane's state after it."""
+    """An item, the lane it is from, and what tells the lane's state after it, until the next delivery is asked for."""
 
     lane: int
-    state: State
+    tell: Callable[[], State]
     item: Any
 
 
@@ -56,9 +59,18 @@ def lane_context(
     return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet)
 
 
-def start_of(progress: Progress, lane: int) -> State:
-    """Return the state at which a lane begins."""
-    return progress.states.get("0" if progress.kind == "blocks" else str(lane))
+def started(ctx: Context, root: IterDataPipe[Any], progress: Progress, lane: int) -> Stream[Any]:
+    """Return the stream of a lane, standing where its next item is; with blocks, ``lane`` is the worker's number."""
+    blocks = progress.kind == "blocks"
+    key = "0" if blocks else str(lane)
+    stream: Stream[Any] = ctx.build(root, progress.states.get(key))
+    behind = progress.behind.get(key, 0)
+    if behind:
+        first = progress.next - behind
+        stream.skip(
+            len(range(first + (lane - first) % progress.lanes, progress.next, progress.lanes)) if blocks else behind
+        )
+    return stream
 
 
 def read_lanes(
@@ -82,7 +94,8 @@ def read_lanes(
         local: the lanes that this process owns; with blocks, its one number.
         worker: which process this is.
         outlet: what the root may write its batches into.
-        own_globals: seed ``random``, ``numpy.random`` and torch: for each block, or once with lanes.
+        own_globals: seed ``random``, ``numpy.random`` and torch, where the graph has a function that could use them:
+            for each block, or once with lanes.
         record: run traced, and call this with the name of each pipe that is entered.
         before_item: called ahead of each item; may raise to leave.
     """
@@ -91,47 +104,89 @@ def read_lanes(
     feeds: dict[Any, Any] = {}
     contexts: dict[int, Context] = {}
     streams: dict[int, Stream[Any]] = {}
+    anchors: dict[int, _Anchor] = {}
     blocks = progress.kind == "blocks"
-    counts = dict.fromkeys(alive, 0)
+    own_globals = own_globals and any(map(runs_functions, walk(root)))
     try:
         for lane in alive:
             ctx = lane_context(root, plan, run, lane, alive, worker=worker, outlet=outlet, feeds=feeds)
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))
             contexts[lane] = ctx
-            streams[lane] = ctx.build(root, start_of(progress, lane))
+            streams[lane] = started(ctx, root, progress, lane)
         if own_globals and not blocks:
             seed_globals(hash_key(run.seed, run.epoch, "globals", worker.rank, worker.worker_id))
         lanes = progress.lanes
         block = progress.next + (alive[0] - progress.next) % lanes if blocks and alive else 0
-        states = {lane: stream.state() for lane, stream in streams.items()}
+        anchors = {
+            lane: _Anchor(stream.state, block if blocks else 0, lanes if blocks else 1)
+            for lane, stream in streams.items()
+        }
         queue = [lane for lane in alive if blocks or lane >= progress.next]
         order = list(alive)
+
+        def seed_block(number: int) -> None:
+            if own_globals and blocks:
+                seed_globals(hash_key(run.seed, run.epoch, "globals", number))
+
         while order:
             for lane in queue:
                 before_item()
-                if own_globals and blocks:
-                    seed_globals(hash_key(run.seed, run.epoch, "globals", block))
-                stream = streams[lane]
+                seed_block(block)
+                stream, anchor = streams[lane], anchors[lane]
+                if anchor.given >= _ANCHOR_EVERY:
+                    anchor.tell()
                 try:
                     for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
                         break
                     else:
                         stream.close()
                         order.remove(lane)
-                        yield Delivery(lane, states.pop(lane), END)
+                        yield Delivery(lane, anchor.last, END)
                         continue
                 except Exception as error:
-                    number = block if blocks else counts[lane]
                     if record is None:
-                        explain(error, root, contexts[lane], states[lane], number, 1, "batch" if blocks else "item")
+                        what = "batch" if blocks else "item"
+                        ctx, limit = contexts[lane], anchor.given + 1
+                        explain(
+                            error, root, ctx, anchor.state, anchor.number, limit, what,
+                            step=anchor.step, before_item=seed_block,
+                        )  # fmt: skip
                     raise
-                states[lane] = state = stream.state()
-                counts[lane] += 1
+                anchor.given += 1
                 block += lanes
-                yield Delivery(lane, state, item)
+                yield Delivery(lane, anchor.tell, item)
                 del item
             queue = list(order)
     finally:
         for stream in streams.values():
             stream.close()
+
+
+class _Anchor:
+    """A lane's state, not far behind: for who asks, and for the run that explains an error."""
+
+    def __init__(self, state: Callable[[], State], number: int, step: int) -> None:
+        self._tell = state
+        self.number = number  # of the item that comes next behind `state`
+        self.step = step
+        self.given = 0  # items since
+        self.state = state()
+
+    def tell(self) -> State:
+        """Return the state after the last item. Asked between two items."""
+        self.number += self.given * self.step
+        self.given = 0
+        self.state = self._tell()
+        return self.state
+
+    def last(self) -> State:
+        """Return a state that was told before: behind a lane's end there is none."""
+        return self.state
+
+
+def runs_functions(pipe: Pipe) -> bool:
+    """Whether a pipe runs code of the user's, which may use the global random generators."""
+    if not type(pipe).__module__.startswith("penstock."):
+        return True
+    return any(callable(value) and not isinstance(value, Pipe) for value in vars(pipe).values())

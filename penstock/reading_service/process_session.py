@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
-from penstock.reading_service.base import Epoch, Progress, Run, Session
+from penstock.reading_service.base import Epoch, Run, Session
+from penstock.reading_service.outbox import BUNDLE
 from penstock.reading_service.process import Launcher, Process, launcher
-from penstock.reading_service.worker import ENDED, FAILED, ITEM
+from penstock.reading_service.worker import FAILED
 from penstock.transport.arena import Arena, default_budget
 from penstock.transport.payload import payload_file
 from penstock.transport.receiver import Receiver
@@ -193,44 +196,51 @@ class _ProcessEpoch(Epoch):
         count = session._service.num_workers
         # With blocks, a worker's lane is its own number, whatever the topology of the run that saved the state.
         lanes = count if self._blocks else start.lanes
-        self.progress = Progress(start.kind, lanes, start.next, dict(start.states), list(start.ended))
+        self.progress = dataclasses.replace(
+            start, lanes=lanes, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
+        )
         self._run = Run(run.seed, run.epoch, self.progress)
         self._pid = os.getpid()
         self._order = [lane for lane in range(lanes) if lane not in start.ended]
         first = start.next % lanes if self._blocks else start.next
         self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
         self._closed = False
+        self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
         for worker in session.workers:
             local = tuple(lane for lane in self._order if lane % count == worker.number)
             worker.receiver.command("epoch", number, self._run, local)
 
     def __next__(self) -> Any:
-        while self._order and not self._closed:
-            lane = self._order[self._at]
-            kind, content = self._take(lane)
-            _, state, item = content
-            if kind == ITEM:
-                self._at = (self._at + 1) % len(self._order)
-                if self._blocks:
-                    self.progress.next += 1
-                    self.progress.states["0"] = state
-                else:
-                    self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
-                    self.progress.states[str(lane)] = state
-                return item
+        order, progress = self._order, self.progress
+        while order and not self._closed:
+            lane = order[self._at]
+            bundle = self._bundles[lane % len(self._bundles)]
+            if not bundle.left and not self._receive(lane):
+                continue
+            bundle = self._bundles[lane % len(self._bundles)]
+            bundle.left -= 1
+            item = bundle.items.pop()[1]
+            key = "0" if self._blocks else str(lane)
+            progress.behind[key] = progress.behind.get(key, 0) + 1
             if self._blocks:
-                self._order = []
-                break
-            self._order.remove(lane)
-            self.progress.ended.append(lane)
-            self.progress.states[str(lane)] = state
-            self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
-            if self._at >= len(self._order):
-                self._at = 0
+                progress.next += 1
+            else:
+                progress.next = lane + 1 if lane + 1 < progress.lanes else 0
+            if not bundle.left:
+                for of, state in bundle.states.items():
+                    self._stands(of, state)
+            self._at = self._at + 1 if self._at + 1 < len(order) else 0
+            return item
         self._closed = True
         raise StopIteration
 
-    def _take(self, lane: int) -> tuple[int, Any]:
+    def _stands(self, lane: int, state: Any) -> None:
+        key = "0" if self._blocks else str(lane)
+        self.progress.states[key] = state
+        self.progress.behind.pop(key, None)
+
+    def _receive(self, lane: int) -> bool:
+        """Get the next bundle of the worker that has a lane; tell whether there is one, or the lane has ended."""
         if os.getpid() != self._pid:
             raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
         session = self._session
@@ -246,11 +256,25 @@ class _ProcessEpoch(Epoch):
             session.break_()
             self._closed = True
             raise
+        if message.kind == BUNDLE:
+            self._bundles[worker.number] = _Bundle(*message.content)
+            return True
         if message.kind == FAILED:
             self._closed = True
             function, arguments = _loaded(message.content)
             raise function(*arguments)
-        return (ITEM if message.kind == ITEM else ENDED), message.content
+        self._ended(message.content)
+        return False
+
+    def _ended(self, lane: int) -> None:
+        if self._blocks:  # whoever has no block left says that there is none
+            self._order.clear()
+            return
+        self._order.remove(lane)
+        self.progress.ended.append(lane)
+        self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
+        if self._at >= len(self._order):
+            self._at = 0
 
     def close(self) -> None:
         if self._closed or os.getpid() != self._pid:
@@ -258,6 +282,15 @@ class _ProcessEpoch(Epoch):
         self._closed = True
         for worker in self._session.workers:
             worker.receiver.command("stop", self._number)
+
+
+class _Bundle:
+    """Items of one worker on their way to the loop, and what is known of its lanes behind the last of them."""
+
+    def __init__(self, items: Sequence[tuple[int, Any]], states: dict[int, Any]) -> None:
+        self.items = list(reversed(items))
+        self.left = len(items)
+        self.states = states
 
 
 def _loaded(data: bytes) -> Any:

@@ -1,13 +1,13 @@
 """What a worker process does: it waits for an epoch, runs its lanes, and sends what they yield.
 
-One thread runs the graph and talks to the main process. A second one ends the process when the trainer has died, and a
-third one writes down, 50 times a second, in which pipe the first one is, for the message in case the worker dies.
+One thread runs the graph and talks to the main process. Others end the process when the trainer has died, send what
+waits too long, and write down, 50 times a second, in which pipe the first one is, for the message in case the worker
+dies.
 """
 
 from __future__ import annotations
 
 import os
-import reprlib
 import select
 import signal
 import socket
@@ -26,19 +26,18 @@ from penstock.core.seed_generator import SeedGenerator
 from penstock.core.walk import describe, names, walk
 from penstock.reading_service.base import Run
 from penstock.reading_service.lanes import END, read_lanes
+from penstock.reading_service.outbox import Outbox
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.payload import load_payload
 from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
 
-__all__ = ["ENDED", "FAILED", "ITEM", "READY", "main", "run"]
+__all__ = ["ENDED", "FAILED", "main", "run"]
 
-ITEM, ENDED, FAILED, READY = range(4)  # the kinds of messages
+ENDED, FAILED = range(2)  # kinds of messages, beside BUNDLE
 
 _SAMPLE_EVERY_S = 0.02
-_short = reprlib.Repr()
-_short.maxstring = _short.maxother = 120
 _GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed
 
 
@@ -104,6 +103,7 @@ class _Worker:
         _, number, count = sender.commands.popleft()  # ("hello", ...)
         self._info = WorkerInfo(count, number)
         self._limit: int = options["ahead"]
+        self._outbox = Outbox(sender, self._limit)
         self._reset_fn = options["reset_fn"]
         torch = sys.modules.get("torch")
         if torch is not None:
@@ -128,6 +128,7 @@ class _Worker:
             except Disconnected:
                 raise
             except Exception as error:
+                self._outbox.flush(states=False)
                 self._sender.send(FAILED, epoch, encode_error(error, _remote(error)))
 
     def _epoch(self, epoch: int, run: Run, local: tuple[int, ...], *, traced: bool) -> None:
@@ -146,25 +147,34 @@ class _Worker:
             record=self._arena.record if traced else None,
             before_item=self._before_item,
         )
-        send = self._sender.send
+        outbox = self._outbox
+        outbox.begin(epoch)
         try:
-            for lane, state, item in deliveries:
-                try:
-                    send(ENDED if item is END else ITEM, epoch, (lane, state, None if item is END else item))
-                except TransportError as error:
-                    error.add_note(f"penstock: the item is {_short.repr(item)}, made by {describe(graph)}")
-                    raise
+            for lane, tell, item in deliveries:
+                if item is END:
+                    outbox.flush(ended=lane)
+                    self._sender.send(ENDED, epoch, lane)
+                    continue
+                outbox.add(lane, tell, item)
                 del item
+        except TransportError as error:
+            error.add_note(f"penstock: it was made by {describe(graph)}")
+            raise
         finally:
             deliveries.close()  # type: ignore[attr-defined]  # a generator
 
     def _before_item(self) -> None:
         """Wait until the main process is near enough; leave where it has something else to do."""
-        sender = self._sender
-        sender.receive(wait=False)
-        while sender.ahead >= self._limit and not sender.commands:
-            self._arena.record("waiting for the main process")
-            sender.receive(wait=True)
+        sender, outbox = self._sender, self._outbox
+        if sender.ahead + len(outbox) >= self._limit:
+            outbox.flush()
+            sender.receive(wait=False)
+            while sender.ahead >= self._limit and not sender.commands:
+                self._arena.record("waiting for the main process")
+                sender.receive(wait=True)
+            outbox.resume()
+        elif not len(outbox):
+            sender.receive(wait=False)
         if sender.commands:
             raise _Cancelled
 

@@ -23,7 +23,7 @@ class Receiver:
         self._arena = arena
         self._lender = Lender(arena)
         self._ack_every = ack_every
-        self._taken = 0  # messages taken and not yet acknowledged
+        self._taken = 0  # items taken and not yet acknowledged
         self._inbox = bytearray(CHUNK)
         self._begin = self._end = 0  # what of the inbox is filled and not yet used
         self._outbox = b""
@@ -112,9 +112,8 @@ class Receiver:
             have = self._end - self._begin
             if have < HEAD.size:
                 return None
-            kind, count, its_epoch, slot, slot_bytes, data_bytes, inline_bytes = HEAD.unpack_from(
-                self._inbox, self._begin
-            )
+            head = HEAD.unpack_from(self._inbox, self._begin)
+            kind, count, its_epoch, slot, slot_bytes, data_bytes, inline_bytes, items = head
             begin = self._begin + HEAD.size
             total = HEAD.size + count * ENTRY.size + data_bytes + inline_bytes
             if have < total:
@@ -122,7 +121,7 @@ class Receiver:
                     self._inbox.extend(bytes(total - len(self._inbox) + CHUNK))
                 return None
             self._begin += total
-            self._taken += 1
+            self._taken += items
             if its_epoch == epoch:
                 content = self._content(begin, count, slot, slot_bytes, data_bytes, inline_bytes)
                 if self._begin == self._end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import select
 import socket
+import threading
 from collections import deque
 from typing import Any
 
@@ -18,7 +19,7 @@ __all__ = ["Sender"]
 
 
 class Sender:
-    """The worker's end: sends items, and receives commands and acks. One thread uses it."""
+    """The worker's end: sends items, and receives commands and acks. Any thread may call it."""
 
     def __init__(self, sock: socket.socket, arena: Arena) -> None:
         self._sock = sock
@@ -26,6 +27,7 @@ class Sender:
         self._slots = Slots(RECORD_BYTES, arena.size)
         self._most = (arena.size - RECORD_BYTES) // 2  # bytes of a batch
         self._base = _address(memoryview(arena.map))
+        self._lock = threading.RLock()
         self._inbox = bytearray()
         self._open: int | None = None  # the slot that `empty` gives room from
         self._used = 0
@@ -36,7 +38,7 @@ class Sender:
 
     @property
     def ahead(self) -> int:
-        """How many messages the main process has not taken yet."""
+        """How many items the main process has not taken yet."""
         return self.sent - self.taken
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -47,30 +49,41 @@ class Sender:
         size = dtype.itemsize
         for n in shape:
             size *= n
-        if self._open is None and INLINE_BYTES < size <= self._most:  # `send` complains of what is more
-            self._open = self._take(max(size, min(self._typical, self._most)))
-            self._used = 0
-        if self._open is None or self._used + size > self._slots.size_of(self._open):
-            return np.empty(shape, dtype)
-        at = self._open + self._used
-        self._used = padded(self._used + size)
+        with self._lock:
+            if self._open is None and INLINE_BYTES < size <= self._most:  # `send` complains of what is more
+                self._open = self._take(max(size, min(self._typical, self._most)))
+                self._used = 0
+            if self._open is None or self._used + size > self._slots.size_of(self._open):
+                return np.empty(shape, dtype)
+            at = self._open + self._used
+            self._used = padded(self._used + size)
         return np.frombuffer(self._arena.map, dtype, size // dtype.itemsize, at).reshape(shape)
 
-    def send(self, kind: int, epoch: int, content: Any) -> None:
-        """Send a message. Waits while the socket, or the arena, is full."""
+    def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:
+        """Send a message of ``count`` items, and return its bytes. Waits while the socket, or the arena, is full.
+
+        One that is sent ``beside`` the work of the main thread leaves the slot alone that `empty` gives room from.
+        """
         data, buffers = encode(content)
         views = [buffer.raw() for buffer in buffers]
+        whole = len(data) + sum(view.nbytes for view in views)
         if len(data) > INLINE_BYTES:
             views.append(memoryview(data))
             data = b""
-        slot, table, inline = self._placed(views)
-        size = NO_SLOT if slot is None else self._slots.size_of(slot)
-        inline_bytes = sum(map(len, inline))
-        head = HEAD.pack(kind, len(views), epoch, NO_SLOT if slot is None else slot, size, len(data), inline_bytes)
-        parts = [head, *(ENTRY.pack(*entry) for entry in table), data, *inline]
-        self._write(b"".join(parts) if inline_bytes + len(data) <= 2 * INLINE_BYTES else parts)
-        self.sent += 1
-        self._open = None
+        with self._lock:
+            kept = (self._open, self._used)
+            if beside:
+                self._open, self._used = None, 0
+            slot, table, inline = self._placed(views)
+            size = NO_SLOT if slot is None else self._slots.size_of(slot)
+            inline_bytes = sum(map(len, inline))
+            at = NO_SLOT if slot is None else slot
+            head = HEAD.pack(kind, len(views), epoch, at, size, len(data), inline_bytes, count)
+            parts = [head, *(ENTRY.pack(*entry) for entry in table), data, *inline]
+            self._write(b"".join(parts) if inline_bytes + len(data) <= 2 * INLINE_BYTES else parts)
+            self.sent += count
+            self._open, self._used = kept if beside else (None, 0)
+        return whole
 
     def _placed(self, views: list[memoryview]) -> tuple[int | None, list[tuple[int, int]], list[Any]]:
         """Put each buffer into the slot or into the message."""
@@ -134,6 +147,10 @@ class Sender:
         """Take in what the main process has sent: acks take effect, commands go to `commands`."""
         if not wait and not select.select([self._sock], [], [], 0)[0]:
             return
+        with self._lock:
+            self._take_in()
+
+    def _take_in(self) -> None:
         try:
             data = self._sock.recv(CHUNK)
         except ConnectionResetError:

@@ -3,11 +3,11 @@
 A message from the worker is a fixed head, a table of buffers, the pickle, and the buffers that are too small to be
 worth a slot. The others lie in one slot of the arena, whose offset is in the head::
 
-    head: kind, epoch, number of buffers, slot, slot's bytes, pickle's bytes, inline bytes
+    head: kind, number of buffers, epoch, slot, slot's bytes, pickle's bytes, inline bytes, number of items
     table: (offset, size) for each buffer; the top bit of offset says that it is inline
     pickle, then inline buffers
 
-Back go commands, and *acks*: how many messages the main process has taken (so that the worker knows how far it is
+Back go commands, and *acks*: how many items the main process has taken (so that the worker knows how far it is
 ahead), and which slots have come back. No lock and no queue is shared: a worker that dies takes nothing with it.
 """
 
@@ -31,7 +31,7 @@ __all__ = [
     "padded",
 ]
 
-HEAD = struct.Struct("<BxHIQQII")
+HEAD = struct.Struct("<BxHIQQIII")
 ENTRY = struct.Struct("<QQ")
 INLINE: Final = 1 << 63
 NO_SLOT: Final = (1 << 64) - 1

@@ -1,0 +1,123 @@
+"""What a worker has made and not yet sent: small items that were made quickly travel together.
+
+A message costs as much as dozens of small items, so they are sent in bundles. But nobody waits for a bundle to fill:
+
+- an item that took long to make is sent at once, with what waits: the next one may take as long;
+- what has waited for `_WAIT_S` goes with the item behind it, and if that one is slow, a second thread sends it;
+- before the worker waits for the main process, everything goes.
+
+The second thread cannot ask the graph where it stands, as that is in the middle of an item; so what it sends has no
+state, and the main process counts how far it is behind the last one that it knows.
+"""
+
+from __future__ import annotations
+
+import reprlib
+import threading
+from collections.abc import Callable
+from time import perf_counter, sleep
+from typing import Any, Final
+
+from penstock.core.errors import TransportError
+from penstock.transport.sender import Sender
+from penstock.transport.wire import Disconnected
+
+__all__ = ["BUNDLE", "Outbox"]
+
+BUNDLE: Final = 2  # a kind of message: [(lane, item), ...] and {lane: the state behind its last item}
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 120
+
+_WAIT_S = 3e-4
+_SLOW_S = 2e-4
+_BYTES = 32 << 10
+
+
+class Outbox:
+    """Collects a worker's items. The main thread adds to it; a second one sends what waits too long."""
+
+    def __init__(self, sender: Sender, limit: int) -> None:
+        self._sender = sender
+        self._limit = max(1, limit // 2)  # so that a bundle can be on its way while another one is made
+        self._lock = threading.Lock()
+        self._waiting: list[tuple[int, Any]] = []
+        self._tells: dict[int, Callable[[], Any]] = {}
+        self._epoch = 0
+        self._most = 1  # items in a bundle, by their size so far
+        self._since = 0.0  # when the first one that waits was made
+        self._began = 0.0  # when the item that is being made was begun
+        self._wake = threading.Semaphore(0)
+        self._watched = False
+        threading.Thread(target=self._watch, name="penstock-outbox", daemon=True).start()
+
+    def begin(self, epoch: int) -> None:
+        """Forget what waits: another epoch begins."""
+        with self._lock:
+            self._waiting, self._tells, self._epoch, self._most = [], {}, epoch, 1
+        self._began = perf_counter()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, lane: int, tell: Callable[[], Any], item: Any) -> None:
+        """Take an item; send it, and what waits, unless it can wait."""
+        now = perf_counter()
+        slow = now - self._began > _SLOW_S
+        self._began = now
+        with self._lock:
+            if not self._waiting:
+                self._since = now
+            self._waiting.append((lane, item))
+            self._tells[lane] = tell
+        if slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
+            self.flush()
+        elif not self._watched:
+            self._watched = True
+            self._wake.release()
+
+    def resume(self) -> None:
+        """Note that making items goes on behind a wait."""
+        self._began = perf_counter()
+
+    def flush(self, *, states: bool = True, ended: int | None = None) -> None:
+        """Send what waits, and the states behind it: of the lanes that stand between two items."""
+        with self._lock:
+            if self._waiting:
+                lanes = {lane for lane, _ in self._waiting} - {ended} if states else ()
+                self._send({lane: self._tells[lane]() for lane in lanes})
+            self._tells.clear()
+
+    def _send(self, states: dict[int, Any], *, beside: bool = False) -> None:
+        entries, self._waiting = self._waiting, []
+        try:
+            size = self._sender.send(BUNDLE, self._epoch, (entries, states), count=len(entries), beside=beside)
+        except TransportError:
+            self._send_alone(entries, beside)
+            raise
+        self._most = max(1, min(self._limit, _BYTES * len(entries) // size))
+
+    def _send_alone(self, entries: list[tuple[int, Any]], beside: bool) -> None:
+        """Send items one by one, to find the one that cannot be sent."""
+        for i, entry in enumerate(entries):
+            try:
+                self._sender.send(BUNDLE, self._epoch, ([entry], {}), beside=beside)
+            except TransportError as error:
+                error.add_note(f"penstock: the item is {_short.repr(entry[1])}")
+                self._waiting = entries[i:] if beside else []  # the main thread is the one to complain
+                raise
+
+    def _watch(self) -> None:
+        while True:
+            self._wake.acquire()
+            self._watched = False
+            since = self._since
+            sleep(max(0.0, since + _WAIT_S - perf_counter()))
+            with self._lock:
+                if self._waiting and self._since == since:
+                    try:
+                        self._send({}, beside=True)
+                    except TransportError:
+                        continue
+                    except Disconnected:
+                        return

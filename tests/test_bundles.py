@@ -1,0 +1,99 @@
+"""Small items travel in bundles; nobody waits for one to fill, and every place between two items can be saved."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+import pytest
+
+from penstock import DataLoader2, MultiProcessingReadingService
+from penstock.pipes import IterableWrapper
+
+pytestmark = pytest.mark.usefixtures("no_leftovers")
+
+
+def numbers(count: int) -> Any:
+    return IterableWrapper(range(count)).shuffle(buffer_size=50).sharding_filter()
+
+
+def lanes(count: int) -> Any:
+    return numbers(count).filter(lambda x: x % 3)
+
+
+@pytest.mark.parametrize("graph", [numbers, lanes], ids=lambda g: g.__name__)
+@pytest.mark.parametrize("workers", [1, 2, 3])
+def test_the_state_after_any_item_of_a_bundle_continues_behind_it(graph: Any, workers: int) -> None:
+    service = MultiProcessingReadingService(workers, lanes=3)
+    with DataLoader2(graph(300), reading_service=service) as dl:
+        dl.seed(4)
+        items, states = [], []
+        for item in dl:
+            items.append(item)
+            states.append(json.loads(json.dumps(dl.state_dict())))
+    behind = [max(state["progress"]["behind"].values(), default=0) for state in states]
+    assert max(behind) > 0, "items came in bundles"
+    with DataLoader2(graph(300)) as dl:
+        for k in range(0, len(items), 7):
+            dl.load_state_dict(states[k])
+            assert list(dl) == items[k + 1 :]
+    with DataLoader2(graph(300), reading_service=MultiProcessingReadingService(2)) as dl:
+        for k in range(3, len(items), 40):
+            dl.load_state_dict(states[k])
+            assert list(dl) == items[k + 1 :]
+
+
+def test_an_item_of_a_slow_pipe_is_sent_when_it_is_made() -> None:
+    def slow(x: int) -> tuple[int, float]:
+        time.sleep(0.01)
+        return x, time.monotonic()
+
+    pipe = IterableWrapper(range(60)).sharding_filter().map(slow)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+        late = [time.monotonic() - made for _, made in dl]
+    # In a steady state the loop waits for each item, so what it waits longer than the making is transport.
+    assert sorted(late[10:])[len(late[10:]) // 2] < 0.01
+
+
+def test_what_was_made_quickly_does_not_wait_for_a_slow_item_behind_it() -> None:
+    def mixed(x: int) -> tuple[int, float]:
+        if x % 10 == 9:
+            time.sleep(0.3)
+        return x, time.monotonic()
+
+    pipe = IterableWrapper(range(40)).sharding_filter().map(mixed)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1)) as dl:
+        late = {x: time.monotonic() - made for x, made in dl}
+    assert max(late[x] for x in range(1, 9)) < 0.15, "sent by itself, while the worker was asleep in the tenth"
+
+
+def test_large_and_small_items_keep_their_order_and_their_content() -> None:
+    import numpy as np
+
+    def sized(x: int) -> Any:
+        return np.full(100_000 if x % 7 == 0 else 3, x)
+
+    pipe = IterableWrapper(range(100)).sharding_filter().map(sized)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+        for number, array in enumerate(dl):
+            assert array.shape == ((100_000,) if number % 7 == 0 else (3,))
+            assert (array == number).all()
+
+
+def test_an_item_that_cannot_be_sent_is_the_one_that_is_named() -> None:
+    from penstock import TransportError
+
+    def one_lock(x: int) -> Any:
+        import threading
+
+        return threading.Lock() if x == 30 else x
+
+    pipe = IterableWrapper(range(60)).sharding_filter().map(one_lock)
+    got = []
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1)) as dl:
+        with pytest.raises(TransportError) as caught:
+            for item in dl:
+                got.append(item)
+        assert got == list(range(30))
+        assert "the item is <unlocked _thread.lock" in "\n".join(caught.value.__notes__)
