@@ -75,6 +75,8 @@ def nested_parts(
     name = ctx.name(pipe)
     anchor, place = ctx.own(pipe, state) or (None, None)
     up = ctx.build(source, anchor)
+    if anchor is None:  # also the start is a place: what a cache repeats is not what its source would give now
+        anchor = up.state()
     part: Part[U] | None = None
 
     def parts() -> Iterator[Iterator[U]]:

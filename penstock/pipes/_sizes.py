@@ -32,12 +32,12 @@ def _sum(todo: list[Any], seen: set[int]) -> int:
     total = 0
     while todo:
         item = todo.pop()
-        if type(item) in _FLAT:
-            total += sys.getsizeof(item)
-            continue
         if id(item) in seen:
             continue
         seen.add(id(item))
+        if type(item) in _FLAT:
+            total += sys.getsizeof(item)
+            continue
         nbytes = getattr(item, "nbytes", None)  # arrays, tensors, memoryviews, Arrow's tables
         if isinstance(nbytes, int):
             total += nbytes + _OBJECT_BYTES

@@ -31,6 +31,7 @@ from typing import Generic, Self, TypeVar
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, Pipe, check_source, no_length
 from penstock.core.registry import functional_datapipe
+from penstock.core.sharing import Child
 from penstock.core.stream import State, Stream, sequence_stream
 from penstock.core.walk import Names, walk
 from penstock.pipes._memory import Filling, Kept, Memory, Origin, Place, Reading
@@ -78,6 +79,12 @@ class InMemoryCacheHolder(IterDataPipe[T]):
         new._memory = Memory(self._memory.limit)
         return new
 
+    def with_sources(self, *sources: Pipe) -> Self:
+        new = super().with_sources(*sources)
+        if new is not self:
+            new._memory = Memory(self._memory.limit)
+        return new
+
     def __len__(self) -> int:
         try:
             return len(self.datapipe)
@@ -101,16 +108,31 @@ class InMemoryCacheHolder(IterDataPipe[T]):
         original = ctx if origin == mine else _original(ctx, self.datapipe, origin)
         reading: Reading[T] | _Repeating[T]
         if held.kept is not None and held.origin == origin:
+            absent = self._absent(ctx, start)
             reading = _Repeating(lambda s: original.build(self.datapipe, s), held.kept, start)
         else:
-            up = original.build(self.datapipe, start[1])
-            reading = Reading(up, start, Filling(held, origin))
-        running = reading.pieces()
+            absent = self._absent(ctx, start) if original is not ctx else ()
+            reading = Reading(original.build(self.datapipe, start[1]), start, Filling(held, origin))
+
+        def pieces() -> Iterator[Iterator[T]]:
+            for stream in absent:
+                stream.close()
+            yield from reading.pieces()
+
+        running = pieces()
 
         def tell() -> State:
             return {name: [origin, *(reading.place() or start)]}
 
-        return Stream(chain.from_iterable(running), tell, closers=(running, reading))
+        return Stream(chain.from_iterable(running), tell, closers=(running, reading, *absent))
+
+    def _absent(self, ctx: Context, start: Place) -> tuple[Stream[T], ...]:
+        """Return a stream over the source as it is in this pass, where a fork's other pipes wait for it.
+
+        It is closed before it gives anything, which tells them not to.
+        """
+        wanted = start[0] + start[2] == 0 and any(isinstance(pipe, Child) for pipe in walk(self.datapipe))
+        return (ctx.build(self.datapipe),) if wanted else ()
 
 
 class _Repeating(Generic[T]):

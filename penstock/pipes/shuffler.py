@@ -76,6 +76,8 @@ class Shuffler(IterDataPipe[T]):
         saved = ctx.own(self, state)
         anchor, window, given, size = saved or (None, 0, 0, None)
         up = ctx.build(self.datapipe, anchor, indices=True)
+        if saved is None:  # also the start is a place: what a cache repeats is not what its source would give now
+            anchor = up.state()
         key = ctx.key(self) if self._seed is None else hash_key(self._seed, ctx.epoch, ctx.passes, name)
         here: tuple[Any, int, int, Iterator[T]] | None = None
 
@@ -106,7 +108,7 @@ class Shuffler(IterDataPipe[T]):
 
         def tell() -> State:
             if here is None:
-                return {name: saved} if saved else None
+                return {name: saved or [anchor, 0, 0, None]}
             start, number, total, items = here
             return {name: [start, number, total - operator.length_hint(items), total]}
 
