@@ -193,9 +193,9 @@ class MapKeyZipper(IterDataPipe[Any]):
         key = self.key_fn(item)
         try:
             other = self.map_datapipe[key]
-        except (KeyError, IndexError):
+        except (KeyError, IndexError) as error:
             raise KeyError(
                 f"key_fn maps {item!r} to {key!r}, which is not a valid key in the given MapDataPipe."
-            ) from None
+            ) from error
         result = (item, other) if self.merge_fn is None else self.merge_fn(item, other)
         return (key, result) if self.keep_key else result

@@ -83,8 +83,9 @@ class IterToMapConverter(MapDataPipe[Any]):
         """Read everything, unless it has been read."""
         if self._loaded.items is None:
             items: dict[Any, Any] = {}
-            for item in self.datapipe:
-                key, value = _pair(item if self.key_value_fn is None else self.key_value_fn(item))
+            fn = self.key_value_fn
+            # A generator expression, in which a StopIteration of the function's is an error and not an end.
+            for key, value in (_pair(item if fn is None else fn(item)) for item in self.datapipe):
                 if key in items:
                     warnings.warn(f"Found duplicate key {key}. Please check your `key_value_fn`", stacklevel=3)
                 items[key] = value
