@@ -95,6 +95,16 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def check_hash(
+        self, hash_dict: dict[str, str], hash_type: str = "sha256", rewind: bool = True, *, name: str | None = None
+    ) -> IterDataPipe[T_co]:
+        """Check what files contain: ``(path, data)`` passes if its hash is right (functional name: ``check_hash``).
+
+        See `penstock.pipes.hash_checker.HashChecker`.
+        """
+        made: IterDataPipe[T_co] = self._make("check_hash", name, hash_dict, hash_type, rewind)
+        return made
+
     def collate(
         self,
         conversion: Callable[[list[Any]], Any] | None = None,
@@ -123,6 +133,31 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.cycler.Cycler`.
         """
         made: IterDataPipe[T_co] = self._make("cycle", name, count)
+        return made
+
+    def dataframe(
+        self,
+        dataframe_size: int = 1000,
+        dtype: Any = None,
+        dtype_generator: Callable[[], Any] | None = None,
+        columns: list[str] | None = None,
+        device: str = "",
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Gather rows into tables: items become a `pyarrow.Table` for each batch of them (functional name: ``dataframe``).
+
+        See `penstock.pipes.dataframe_maker.DataFrameMaker`.
+        """
+        made: IterDataPipe[Any] = self._make("dataframe", name, dataframe_size, dtype, dtype_generator, columns, device)
+        return made
+
+    def decompress(self, file_type: str | None = None, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Decompress files: ``(path, stream)`` becomes ``(path, decompressed stream)`` (functional name: ``decompress``).
+
+        See `penstock.pipes.decompressor.Decompressor`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("decompress", name, file_type)
         return made
 
     def demux(
@@ -180,6 +215,14 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.enumerator.Enumerator`.
         """
         made: IterDataPipe[tuple[int, T_co]] = self._make("enumerate", name, starting_index)
+        return made
+
+    def extract(self, file_type: str | None = None, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """The old name of `Decompressor` (functional name: ``extract``).
+
+        See `penstock.pipes.decompressor.Extractor`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("extract", name, file_type)
         return made
 
     @overload
@@ -318,6 +361,149 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def list_files_by_ais(
+        self, url: str, length: int = -1, *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[str]:
+        """List objects in AIStore: a URL's prefix becomes the URLs that begin so (functional name: ``list_files_by_ais``).
+
+        See `penstock.pipes.object_stores.AISFileLister`.
+        """
+        made: IterDataPipe[str] = self._make("list_files_by_ais", name, url, length, **kwargs)
+        return made
+
+    def list_files_by_fsspec(
+        self, masks: str | Sequence[str] = "", *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[str]:
+        """List the files of a remote folder: ``url`` becomes its files' URLs (functional name: ``list_files_by_fsspec``).
+
+        See `penstock.pipes.fsspec_files.FSSpecFileLister`.
+        """
+        made: IterDataPipe[str] = self._make("list_files_by_fsspec", name, masks, **kwargs)
+        return made
+
+    def list_files_by_iopath(
+        self, masks: str | Sequence[str] = "", *, pathmgr: None = None, name: str | None = None
+    ) -> IterDataPipe[str]:
+        """List the files of a folder: a path or URL becomes its files' (functional name: ``list_files_by_iopath``).
+
+        See `penstock.pipes.iopath_files.IoPathFileLister`.
+        """
+        made: IterDataPipe[str] = self._make("list_files_by_iopath", name, masks, pathmgr=pathmgr)
+        return made
+
+    def list_files_by_s3(
+        self,
+        length: int = -1,
+        request_timeout_ms: int = -1,
+        region: str = "",
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> IterDataPipe[str]:
+        """List objects in S3: a URL's prefix becomes the URLs that begin so (functional name: ``list_files_by_s3``).
+
+        See `penstock.pipes.object_stores.S3FileLister`.
+        """
+        made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
+        return made
+
+    def load_files_by_ais(
+        self, url: str, length: int = -1, *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Open objects in AIStore: ``url`` becomes ``(url, binary stream)`` (functional name: ``load_files_by_ais``).
+
+        See `penstock.pipes.object_stores.AISFileLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_files_by_ais", name, url, length, **kwargs)
+        return made
+
+    def load_files_by_s3(
+        self,
+        request_timeout_ms: int = -1,
+        region: str = "",
+        buffer_size: int | None = None,
+        multi_part_download: bool | None = None,
+        *,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Open objects in S3: ``url`` becomes ``(url, binary stream)`` (functional name: ``load_files_by_s3``).
+
+        See `penstock.pipes.object_stores.S3FileLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make(
+            "load_files_by_s3", name, request_timeout_ms, region, buffer_size, multi_part_download, **kwargs
+        )
+        return made
+
+    def load_from_bz2(self, length: int = -1, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Decompress bz2 files: ``("a.bz2", stream)`` becomes ``("a", stream)`` (functional name: ``load_from_bz2``).
+
+        See `penstock.pipes.decompressor.Bz2FileLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_from_bz2", name, length)
+        return made
+
+    def load_from_rar(self, *, length: int = -1, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Read rar archives: ``(path, stream)`` becomes one pair for each file inside (functional name: ``load_from_rar``).
+
+        See `penstock.pipes.rar_loader.RarArchiveLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_from_rar", name, length=length)
+        return made
+
+    def load_from_tar(
+        self, mode: str = "r:*", length: int = -1, *, name: str | None = None
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Read tar archives: ``(path, stream)`` becomes one pair for each file inside (functional name: ``load_from_tar``).
+
+        See `penstock.pipes.tar_loader.TarArchiveLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_from_tar", name, mode, length)
+        return made
+
+    def load_from_tfrecord(
+        self, spec: dict[str, Any] | None = None, length: int = -1, *, name: str | None = None
+    ) -> IterDataPipe[dict[str, Any]]:
+        """Read TFRecord files: ``(path, stream)`` becomes a dict per example (functional name: ``load_from_tfrecord``).
+
+        See `penstock.pipes.tfrecord_loader.TFRecordLoader`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("load_from_tfrecord", name, spec, length)
+        return made
+
+    def load_from_xz(self, length: int = -1, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Decompress xz files: ``("a.xz", stream)`` becomes ``("a", stream)`` (functional name: ``load_from_xz``).
+
+        See `penstock.pipes.decompressor.XzFileLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_from_xz", name, length)
+        return made
+
+    def load_from_zip(self, length: int = -1, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Read zip archives: ``(path, stream)`` becomes one pair for each file inside (functional name: ``load_from_zip``).
+
+        See `penstock.pipes.zip_loader.ZipArchiveLoader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("load_from_zip", name, length)
+        return made
+
+    def load_parquet_as_df(
+        self,
+        dtype: Any = None,
+        columns: list[str] | None = None,
+        device: str = "",
+        use_threads: bool = False,
+        *,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read Parquet files: ``path`` becomes a table for each row group (functional name: ``load_parquet_as_df``).
+
+        See `penstock.pipes.parquet_loader.ParquetDataFrameLoader`.
+        """
+        made: IterDataPipe[Any] = self._make("load_parquet_as_df", name, dtype, columns, device, use_threads)
+        return made
+
     @overload
     def map(self, fn: Callable[[T_co], U], *, name: str | None = None) -> IterDataPipe[U]: ...
     @overload
@@ -429,6 +615,28 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def open_files_by_fsspec(
+        self, mode: str = "r", *, kwargs_for_open: dict[str, Any] | None = None, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Open remote files: ``url`` becomes ``(url, stream)`` (functional name: ``open_files_by_fsspec``).
+
+        See `penstock.pipes.fsspec_files.FSSpecFileOpener`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make(
+            "open_files_by_fsspec", name, mode, kwargs_for_open=kwargs_for_open, **kwargs
+        )
+        return made
+
+    def open_files_by_iopath(
+        self, mode: str = "r", pathmgr: None = None, *, name: str | None = None
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Open files: a path or URL becomes ``(path, stream)`` (functional name: ``open_files_by_iopath``).
+
+        See `penstock.pipes.iopath_files.IoPathFileOpener`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("open_files_by_iopath", name, mode, pathmgr)
+        return made
+
     def parse_csv(
         self,
         *,
@@ -483,6 +691,14 @@ class IterFluent(Generic[T_co]):
             return_path=return_path,
             **fmtparams,
         )
+        return made
+
+    def parse_json_files(self, *, name: str | None = None, **kwargs: Any) -> IterDataPipe[tuple[str, Any]]:
+        """Parse JSON files: ``(path, stream)`` becomes ``(path, value)`` (functional name: ``parse_json_files``).
+
+        See `penstock.pipes.json_parser.JsonParser`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("parse_json_files", name, **kwargs)
         return made
 
     def parse_jsonl(self, *, return_path: bool = False, name: str | None = None) -> IterDataPipe[Any]:
@@ -577,6 +793,44 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def read_from_gdrive(
+        self, timeout: float | None = None, skip_on_error: bool = False, *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Read files from Google Drive: ``url`` becomes ``(name, binary stream)`` (functional name: ``read_from_gdrive``).
+
+        See `penstock.pipes.http_reader.GDriveReader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("read_from_gdrive", name, timeout, skip_on_error, **kwargs)
+        return made
+
+    def read_from_http(
+        self, timeout: float | None = None, skip_on_error: bool = False, *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Read files over HTTP: ``url`` becomes ``(url, binary stream)`` (functional name: ``read_from_http``).
+
+        See `penstock.pipes.http_reader.HttpReader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("read_from_http", name, timeout, skip_on_error, **kwargs)
+        return made
+
+    def read_from_remote(
+        self, timeout: float | None = None, skip_on_error: bool = False, *, name: str | None = None, **kwargs: Any
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Read files over HTTP or from Google Drive, as each URL says (functional name: ``read_from_remote``).
+
+        See `penstock.pipes.http_reader.OnlineReader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("read_from_remote", name, timeout, skip_on_error, **kwargs)
+        return made
+
+    def read_from_stream(self, chunk: int | None = None, *, name: str | None = None) -> IterDataPipe[tuple[str, Any]]:
+        """Read streams: ``(path, stream)`` becomes pairs ``(path, data)`` (functional name: ``read_from_stream``).
+
+        See `penstock.pipes.stream_reader.StreamReader`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("read_from_stream", name, chunk)
+        return made
+
     def readlines(
         self,
         *,
@@ -622,6 +876,19 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[T_co]] = self._make("round_robin_demux", name, num_instances, buffer_size)
         return made
 
+    def routed_decode(
+        self,
+        *handlers: Callable[[Any, bytes], Any],
+        key_fn: Callable[[str], Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Decode files by extension: ``(path, stream)`` becomes ``(path, value)`` (functional name: ``routed_decode``).
+
+        See `penstock.pipes.routed_decoder.RoutedDecoder`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("routed_decode", name, *handlers, key_fn=key_fn)
+        return made
+
     def rows2columnar(
         self, column_names: Collection[Any] | None = None, *, name: str | None = None
     ) -> IterDataPipe[defaultdict[Any, list[Any]]]:
@@ -630,6 +897,49 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.columnar.Rows2Columnar`.
         """
         made: IterDataPipe[defaultdict[Any, list[Any]]] = self._make("rows2columnar", name, column_names)
+        return made
+
+    def save_by_fsspec(
+        self,
+        mode: str = "w",
+        filepath_fn: Callable[[Any], str] | None = None,
+        *,
+        kwargs_for_open: dict[str, Any] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> IterDataPipe[str]:
+        """Save data to remote files: ``(meta, data)`` becomes the URL written (functional name: ``save_by_fsspec``).
+
+        See `penstock.pipes.fsspec_files.FSSpecSaver`.
+        """
+        made: IterDataPipe[str] = self._make(
+            "save_by_fsspec", name, mode, filepath_fn, kwargs_for_open=kwargs_for_open, **kwargs
+        )
+        return made
+
+    def save_by_iopath(
+        self,
+        mode: str = "w",
+        filepath_fn: Callable[[Any], str] | None = None,
+        *,
+        pathmgr: None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[str]:
+        """Save data to files: ``(meta, data)`` becomes the path or URL written (functional name: ``save_by_iopath``).
+
+        See `penstock.pipes.iopath_files.IoPathSaver`.
+        """
+        made: IterDataPipe[str] = self._make("save_by_iopath", name, mode, filepath_fn, pathmgr=pathmgr)
+        return made
+
+    def save_to_disk(
+        self, mode: str = "w", filepath_fn: Callable[[Any], str] | None = None, *, name: str | None = None
+    ) -> IterDataPipe[str]:
+        """Save data to files: ``(meta, data)`` becomes the path of the file written (functional name: ``save_to_disk``).
+
+        See `penstock.pipes.saver.Saver`.
+        """
+        made: IterDataPipe[str] = self._make("save_to_disk", name, mode, filepath_fn)
         return made
 
     def set_length(self, length: int, *, name: str | None = None) -> IterDataPipe[T_co]:

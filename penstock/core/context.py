@@ -6,7 +6,7 @@ import contextvars
 import dataclasses
 from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from penstock.core.errors import GraphError, StateError
 from penstock.core.pipe import iterates_itself
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.core.trace import Trace
     from penstock.core.walk import Names
 
-__all__ = ["Context", "Outlet", "Share", "WorkerInfo", "current_context"]
+__all__ = ["Context", "Dispatch", "Outlet", "Share", "WorkerInfo", "current_context"]
 
 T = TypeVar("T")
 
@@ -69,6 +69,24 @@ class Outlet:
     empty: Callable[..., Any]
 
 
+class Dispatch(Protocol):
+    """Where lanes get what another process reads for them."""
+
+    def join(
+        self,
+        feed: tuple[str, Any],
+        share: Share,
+        start: tuple[int, State],
+        alone: Callable[[tuple[int, State]], tuple[Stream[Any], Callable[[], tuple[int, State]]]],
+    ) -> tuple[Stream[Any], Callable[[], tuple[int, State]]]:
+        """Return the stream of one lane of a feed, and what tells its position; ``alone`` reads without that process."""
+        ...
+
+    def ready(self) -> None:
+        """Say that every stream that this process reads from the start has been built."""
+        ...
+
+
 @dataclass(frozen=True)
 class Context:
     """All that a stream may know beside its pipe.
@@ -82,6 +100,7 @@ class Context:
         worker: which process this is.
         store: what outlives an epoch, per process and pipe name.
         shared: what several streams of one run have in common: the source of a fork's children.
+        dispatch: who deals what stands ahead of a dispatching pipe, in a worker beside a dispatching process.
         thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
         trace: set while a failed batch is run again to find out which pipe and item it was.
@@ -95,6 +114,7 @@ class Context:
     worker: WorkerInfo = WorkerInfo()
     store: dict[str, Any] = field(default_factory=dict, compare=False)
     shared: MutableMapping[Any, Any] = field(default_factory=dict, compare=False)
+    dispatch: Dispatch | None = None
     thread: str | None = None
     outlet: Outlet | None = None
     trace: Trace | None = None

@@ -34,7 +34,7 @@ from penstock.core.stream import State, Stream, counted
 if TYPE_CHECKING:
     from penstock.core.pipe import MapDataPipe
 
-__all__ = ["Feed", "Position", "deal"]
+__all__ = ["Feed", "Position", "deal", "places"]
 
 T = TypeVar("T")
 Position = tuple[int, State]  # (chunk, state of the stream ahead of the point when it gives that chunk next)
@@ -102,11 +102,12 @@ def _strided(up: Stream[T], share: Share, first: int) -> tuple[Stream[T], Callab
     def position() -> Position:
         return at, up.state()
 
-    stream = Stream(it, position, places=partial(_places, share, first), data=up.data, closers=(dealer, up))
+    stream = Stream(it, position, places=partial(places, share, first), data=up.data, closers=(dealer, up))
     return stream, position
 
 
-def _places(share: Share, first: int) -> Iterator[int]:
+def places(share: Share, first: int) -> Iterator[int]:
+    """Yield the global positions of a share's items, from its first chunk at or after ``first``."""
     mine = first + (share.index - first) % share.count
     chunks = count(mine, share.count)
     if share.chunk == 1:
@@ -162,7 +163,7 @@ class Feed(Generic[T]):
                 return own[0]() if own else self._position(lane)
 
         it = run()
-        places = partial(_places, share, start[0])
+        places = partial(places, share, start[0])
         return Stream(it, position, places=places, closers=(it, _Leaving(self, lane))), position
 
     def leave(self, lane: int) -> None:

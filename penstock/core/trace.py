@@ -132,7 +132,7 @@ def explain(
         import numpy as np
 
         ctx = replace(ctx, outlet=replace(ctx.outlet, empty=np.empty))
-    ctx = replace(ctx, trace=trace, shared={})
+    ctx = replace(ctx, trace=trace, shared={}, dispatch=None)
     if ctx.share is not None:
         ctx = replace(ctx, share=replace(ctx.share, local=(ctx.share.index,), feeds={}))
     where = f"rank {ctx.worker.rank}, worker {ctx.worker.worker_id}"

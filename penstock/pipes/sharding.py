@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
 
@@ -45,6 +46,7 @@ class ShardingFilter(IterDataPipe[T]):
 
     arity = ONE_TO_ONE
     deals_chunks = True
+    dispatches = False
 
     def __init__(
         self, source_datapipe: IterDataPipe[T], sharding_group_filter: SHARDING_PRIORITIES | None = None
@@ -86,12 +88,19 @@ class ShardingFilter(IterDataPipe[T]):
         name = ctx.name(self)
         start = ctx.own(self, state) or (0, None)
         ahead = ctx.ahead_of_point()
-        stream, position = deal(
-            lambda s: ahead.build(self.datapipe, s, indices=True),
-            self._applied() or ctx.share or Share(),
-            (start[0], start[1]),
-            (name, ctx.passes),
-        )
+        share = self._applied() or ctx.share or Share()
+        feed = (name, ctx.passes)
+
+        def build(s: State) -> Stream[T]:
+            return ahead.build(self.datapipe, s, indices=True)
+
+        if self.dispatches and ctx.dispatch is not None:
+            by_itself = replace(share, local=(share.index,))
+            stream, position = ctx.dispatch.join(
+                feed, share, (start[0], start[1]), lambda place: deal(build, by_itself, place, feed)
+            )
+        else:
+            stream, position = deal(build, share, (start[0], start[1]), feed)
         stream.state = lambda: {name: list(position())}
         return stream
 
@@ -100,7 +109,9 @@ class ShardingFilter(IterDataPipe[T]):
 class ShardingRoundRobinDispatcher(ShardingFilter[T]):
     """Mark where items are dealt to workers in turn (functional name: ``sharding_round_robin_dispatch``).
 
-    It divides the work as `sharding_filter` does.
+    It divides the work as `sharding_filter` does, with the same order. But what stands ahead of it runs once, in a
+    process of its own beside the workers, and not in each of them: for a source that is dear to read, or must be read
+    by one process only. What it yields is sent to the workers.
 
     Args:
         source_datapipe: the source.
@@ -116,6 +127,8 @@ class ShardingRoundRobinDispatcher(ShardingFilter[T]):
         >>> list(IterableWrapper(range(3)).sharding_round_robin_dispatch())
         [0, 1, 2]
     """
+
+    dispatches = True
 
     def __init__(
         self, source_datapipe: IterDataPipe[T], sharding_group_filter: SHARDING_PRIORITIES | None = None

@@ -12,7 +12,7 @@ from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.core.stream import State
 from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
-from penstock.reading_service.lanes import END, lane_context, read_lanes, started
+from penstock.reading_service.lanes import END, begun, catch_up, lane_context, read_lanes
 from penstock.reading_service.prepare import prepared
 
 __all__ = ["InProcessReadingService"]
@@ -71,7 +71,8 @@ class _OneStream(Epoch):
         self._first = progress.next
         run = Run(run.seed, run.epoch, dataclasses.replace(progress, lanes=1))
         ctx = lane_context(graph, session.plan, run, 0, (0,), worker=WorkerInfo())
-        self._stream = started(ctx, graph, run.progress, 0)
+        self._stream = begun(graph, ctx, run.progress, 0)
+        catch_up(self._stream, run.progress, 0)
         self._items = drive(graph, ctx, self._stream, "batch", self._first)
         self._given = 0
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any, NamedTuple
 
-from penstock.core.context import Context, Outlet, Share, WorkerInfo
+from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import Plan
 from penstock.core.seeds import hash_key, seed_globals
@@ -15,7 +16,7 @@ from penstock.core.trace import Trace, explain
 from penstock.core.walk import names, walk
 from penstock.reading_service.base import Progress, Run
 
-__all__ = ["END", "Delivery", "lane_context", "read_lanes", "started"]
+__all__ = ["END", "Delivery", "begun", "catch_up", "lane_context", "read_lanes"]
 
 
 class _End:
@@ -24,8 +25,9 @@ class _End:
 
 END = _End()
 
-# A state is kept every so many items of a lane, for the run that explains an error.
-_ANCHOR_EVERY = 16
+# A state is kept every so many items of a lane, for the run that explains an error; less often where it takes long.
+_ANCHOR_EVERY, _ANCHOR_AT_MOST = 16, 1 << 16
+_CHEAP_S = 2e-5
 
 
 class Delivery(NamedTuple):
@@ -59,18 +61,24 @@ def lane_context(
     return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet)
 
 
-def started(ctx: Context, root: IterDataPipe[Any], progress: Progress, lane: int) -> Stream[Any]:
-    """Return the stream of a lane, standing where its next item is; with blocks, ``lane`` is the worker's number."""
-    blocks = progress.kind == "blocks"
-    key = "0" if blocks else str(lane)
-    stream: Stream[Any] = ctx.build(root, progress.states.get(key))
-    behind = progress.behind.get(key, 0)
-    if behind:
-        first = progress.next - behind
-        stream.skip(
-            len(range(first + (lane - first) % progress.lanes, progress.next, progress.lanes)) if blocks else behind
-        )
+def begun(root: IterDataPipe[Any], ctx: Context, progress: Progress, lane: int) -> Stream[Any]:
+    """Return the stream of a lane where its state says; with blocks, ``lane`` is the worker's number."""
+    stream: Stream[Any] = ctx.build(root, progress.states.get(_key(progress, lane)))
     return stream
+
+
+def catch_up(stream: Stream[Any], progress: Progress, lane: int) -> None:
+    """Pass over the items of a lane that have been delivered since its state was taken."""
+    behind = progress.behind.get(_key(progress, lane), 0)
+    if behind and progress.kind == "blocks":
+        first = progress.next - behind
+        behind = len(range(first + (lane - first) % progress.lanes, progress.next, progress.lanes))
+    if behind:
+        stream.skip(behind)
+
+
+def _key(progress: Progress, lane: int) -> str:
+    return "0" if progress.kind == "blocks" else str(lane)
 
 
 def read_lanes(
@@ -84,6 +92,7 @@ def read_lanes(
     own_globals: bool = False,
     record: Callable[[str], None] | None = None,
     before_item: Callable[[], None] = lambda: None,
+    dispatch: Dispatch | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
 
@@ -98,6 +107,7 @@ def read_lanes(
             for each block, or once with lanes.
         record: run traced, and call this with the name of each pipe that is entered.
         before_item: called ahead of each item; may raise to leave.
+        dispatch: the way to the dispatching process, if there is one.
     """
     progress = run.progress
     alive = tuple(lane for lane in local if lane not in progress.ended)
@@ -112,8 +122,14 @@ def read_lanes(
             ctx = lane_context(root, plan, run, lane, alive, worker=worker, outlet=outlet, feeds=feeds)
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))
+            elif dispatch is not None:
+                ctx = dataclasses.replace(ctx, dispatch=dispatch)
             contexts[lane] = ctx
-            streams[lane] = started(ctx, root, progress, lane)
+            streams[lane] = begun(root, ctx, progress, lane)
+        if dispatch is not None:
+            dispatch.ready()
+        for lane in alive:
+            catch_up(streams[lane], progress, lane)
         if own_globals and not blocks:
             seed_globals(hash_key(run.seed, run.epoch, "globals", worker.rank, worker.worker_id))
         lanes = progress.lanes
@@ -134,7 +150,7 @@ def read_lanes(
                 before_item()
                 seed_block(block)
                 stream, anchor = streams[lane], anchors[lane]
-                if anchor.given >= _ANCHOR_EVERY:
+                if anchor.given >= anchor.every:
                     anchor.tell()
                 try:
                     for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
@@ -171,13 +187,17 @@ class _Anchor:
         self.number = number  # of the item that comes next behind `state`
         self.step = step
         self.given = 0  # items since
+        self.every = _ANCHOR_EVERY
         self.state = state()
 
     def tell(self) -> State:
         """Return the state after the last item. Asked between two items."""
         self.number += self.given * self.step
         self.given = 0
+        began = perf_counter()
         self.state = self._tell()
+        if perf_counter() - began > _CHEAP_S:
+            self.every = min(2 * self.every, _ANCHOR_AT_MOST)
         return self.state
 
     def last(self) -> State:

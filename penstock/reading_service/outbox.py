@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import reprlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from time import perf_counter, sleep
 from typing import Any, Final
 
@@ -32,6 +32,9 @@ _short.maxstring = _short.maxother = 120
 _WAIT_S = 3e-4
 _SLOW_S = 2e-4
 _BYTES = 32 << 10
+# A state that takes longer than this (one of a step that holds thousands of items) is sent only so often that it takes
+# this share of the time.
+_CHEAP_S, _STATES_SHARE = 5e-5, 0.05
 
 
 class Outbox:
@@ -45,6 +48,7 @@ class Outbox:
         self._tells: dict[int, Callable[[], Any]] = {}
         self._epoch = 0
         self._most = 1  # items in a bundle, by their size so far
+        self._next_states = 0.0  # when states may be asked for again
         self._since = 0.0  # when the first one that waits was made
         self._began = 0.0  # when the item that is being made was begun
         self._wake = threading.Semaphore(0)
@@ -85,8 +89,17 @@ class Outbox:
         with self._lock:
             if self._waiting:
                 lanes = {lane for lane, _ in self._waiting} - {ended} if states else ()
-                self._send({lane: self._tells[lane]() for lane in lanes})
-            self._tells.clear()
+                self._send(self._states(lanes))
+
+    def _states(self, lanes: Iterable[int]) -> dict[int, Any]:
+        """Return the lanes' states, or none while the last ones are too fresh for what they cost."""
+        began = perf_counter()
+        if began < self._next_states:
+            return {}
+        states = {lane: self._tells[lane]() for lane in lanes}
+        now = perf_counter()
+        self._next_states = now + (now - began - _CHEAP_S) / _STATES_SHARE
+        return states
 
     def _send(self, states: dict[int, Any], *, beside: bool = False) -> None:
         entries, self._waiting = self._waiting, []

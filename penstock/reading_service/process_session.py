@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
+from penstock.core.walk import walk
 from penstock.reading_service.base import Epoch, Run, Session
 from penstock.reading_service.outbox import BUNDLE
 from penstock.reading_service.process import Launcher, Process, launcher
-from penstock.reading_service.worker import FAILED
+from penstock.reading_service.worker import DISPATCHER, FAILED
 from penstock.transport.arena import Arena, default_budget
 from penstock.transport.payload import payload_file
 from penstock.transport.receiver import Receiver
@@ -66,6 +67,7 @@ class ProcessSession(Session):
         self._epochs = 0
         self._broken = False
         self.workers: list[_Worker] = []
+        self.dispatcher: _Worker | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         self._start()
 
@@ -73,7 +75,7 @@ class ProcessSession(Session):
         service = self._service
         budget = service.buffer_bytes or default_budget()
         self._launcher = launcher(service.multiprocessing_context)
-        self._owned = self.workers = []
+        self._owned, self.workers, self.dispatcher = [], [], None
         self._finalizer = weakref.finalize(self, _close, os.getpid(), self._owned, self._launcher)
         try:
             self._graph_fd = os.open(os.devnull, os.O_RDONLY)
@@ -82,7 +84,10 @@ class ProcessSession(Session):
                 self._graph_fd = payload_file(self._payload)
             try:
                 for number in range(service.num_workers):
-                    self.workers.append(self._launch(number, budget // service.num_workers))
+                    self._owned.append(self._launch(number, budget // service.num_workers))
+                self.workers = self._owned[:]
+                if any(getattr(pipe, "dispatches", False) for pipe in walk(self._payload[0])):
+                    self._connect(budget // service.num_workers)
             finally:
                 os.close(self._graph_fd)
         except BaseException:
@@ -107,6 +112,19 @@ class ProcessSession(Session):
         receiver.command("hello", number, self._service.num_workers)
         return _Worker(number, process, receiver)
 
+    def _connect(self, size: int) -> None:
+        """Start the dispatching process, and connect it with each worker."""
+        self.dispatcher = self._launch(DISPATCHER, 1 << 20)
+        self._owned.append(self.dispatcher)
+        for worker in self.workers:
+            ends = socket.socketpair()
+            arena_fd = Arena.create(size)
+            self.dispatcher.receiver.command("connect", fds=(ends[0].fileno(), arena_fd))
+            worker.receiver.command("dispatch", 0, fds=(ends[1].fileno(), arena_fd))
+            os.close(arena_fd)
+            for end in ends:
+                end.close()
+
     def epoch(self, run: Run) -> Epoch:
         if self._broken:
             self.close()
@@ -130,6 +148,9 @@ class ProcessSession(Session):
         else:
             how = f"ended with exit code {code}"
         where, again = worker.receiver.recorded(), None
+        if worker is self.dispatcher:
+            message = f"the dispatching process (pid {worker.process.pid}) {how}; it was in {where}"
+            return WorkerDied(message, worker.process.pid, code)
         try:
             again = self._probe(worker.number, run, lane)
         except Exception as error:  # the report must not fail over the detail
@@ -206,6 +227,8 @@ class _ProcessEpoch(Epoch):
         self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
         self._closed = False
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
+        if session.dispatcher is not None:
+            session.dispatcher.receiver.command("epoch", number, self._run)
         for worker in session.workers:
             local = tuple(lane for lane in self._order if lane % count == worker.number)
             worker.receiver.command("epoch", number, self._run, local)
@@ -262,7 +285,10 @@ class _ProcessEpoch(Epoch):
         if message.kind == FAILED:
             self._closed = True
             function, arguments = _loaded(message.content)
-            raise function(*arguments)
+            error = function(*arguments)
+            if isinstance(error, WorkerDied) and session.dispatcher is not None:  # the worker saw it, and knows no more
+                raise session.died(session.dispatcher, self._run, lane) from None
+            raise error
         self._ended(message.content)
         return False
 
@@ -280,7 +306,7 @@ class _ProcessEpoch(Epoch):
         if self._closed or os.getpid() != self._pid:
             return
         self._closed = True
-        for worker in self._session.workers:
+        for worker in self._session._owned:
             worker.receiver.command("stop", self._number)
 
 

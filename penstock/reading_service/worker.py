@@ -25,15 +25,20 @@ from penstock.core.plan import plan
 from penstock.core.seed_generator import SeedGenerator
 from penstock.core.walk import describe, names, walk
 from penstock.reading_service.base import Run
+from penstock.reading_service.dispatch import Dispatch
+from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.lanes import END, read_lanes
 from penstock.reading_service.outbox import Outbox
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.payload import load_payload
+from penstock.transport.receiver import Receiver
 from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
 
-__all__ = ["ENDED", "FAILED", "main", "run"]
+__all__ = ["DISPATCHER", "ENDED", "FAILED", "main", "run"]
+
+DISPATCHER = -1  # the number by which the dispatching process knows itself
 
 ENDED, FAILED = range(2)  # kinds of messages, beside BUNDLE
 
@@ -72,10 +77,17 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
             if graph_fd is not None:
                 payload = load_payload(graph_fd)
                 os.close(graph_fd)
-            worker = _Worker(sender, arena, *payload)
+            while not sender.commands:
+                sender.receive(wait=True)
+            _, number, count = sender.commands.popleft()  # ("hello", ...)
+            role: _Worker | Dispatcher
+            if number == DISPATCHER:
+                role = Dispatcher(sender, arena, *payload)
+            else:
+                role = _Worker(sender, arena, WorkerInfo(count, number), *payload)
         except Exception as error:
             _refuse(sender, encode_error(error, _remote(error)))
-        worker.serve()
+        role.serve()
     except Disconnected:
         pass
     finally:
@@ -95,13 +107,13 @@ def _refuse(sender: Sender, failure: bytes) -> None:
 class _Worker:
     """The state of one worker: its graph, and the epoch that it is told to run."""
 
-    def __init__(self, sender: Sender, arena: Arena, graph: IterDataPipe[Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, sender: Sender, arena: Arena, info: WorkerInfo, graph: IterDataPipe[Any], options: dict[str, Any]
+    ) -> None:
         self._sender = sender
         self._arena = arena
-        while not sender.commands:
-            sender.receive(wait=True)
-        _, number, count = sender.commands.popleft()  # ("hello", ...)
-        self._info = WorkerInfo(count, number)
+        self._info = info
+        self._dispatch: Dispatch | None = None
         self._limit: int = options["ahead"]
         self._outbox = Outbox(sender, self._limit)
         self._reset_fn = options["reset_fn"]
@@ -123,6 +135,10 @@ class _Worker:
             try:
                 if name in ("epoch", "trace"):
                     self._epoch(epoch, *rest, traced=name == "trace")
+                elif name == "dispatch":
+                    sock, arena_fd = socket.socket(fileno=self._sender.fds.popleft()), self._sender.fds.popleft()
+                    self._dispatch = Dispatch(Receiver(sock, Arena(arena_fd), 1), self._wait)
+                    os.close(arena_fd)
             except _Cancelled:
                 continue
             except Disconnected:
@@ -136,6 +152,9 @@ class _Worker:
         if self._reset_fn is not None:
             graph = self._reset_fn(graph, self._info, SeedGenerator(run.seed).spawn(self._info.worker_id)) or graph
         outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
+        dispatch = self._dispatch
+        if dispatch is not None:
+            dispatch.begin(epoch)
         deliveries: Iterator[Any] = read_lanes(
             graph,
             plan(graph),
@@ -146,6 +165,7 @@ class _Worker:
             own_globals=True,
             record=self._arena.record if traced else None,
             before_item=self._before_item,
+            dispatch=None if traced else dispatch,
         )
         outbox = self._outbox
         outbox.begin(epoch)
@@ -177,6 +197,19 @@ class _Worker:
             sender.receive(wait=False)
         if sender.commands:
             raise _Cancelled
+
+    def _wait(self, fd: int) -> None:
+        """Wait for the dispatching process; leave where the main process has something else to do."""
+        sender = self._sender
+        while not sender.commands:
+            self._outbox.flush(states=False)
+            ready = select.select([fd, sender.fileno()], [], [])[0]
+            if sender.fileno() in ready:
+                sender.receive(wait=True)
+            if fd in ready:
+                self._outbox.resume()
+                return
+        raise _Cancelled
 
 
 def _remote(error: BaseException) -> str:

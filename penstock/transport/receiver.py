@@ -6,6 +6,7 @@ import pickle
 import select
 import socket
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.transport.arena import Arena
@@ -31,11 +32,18 @@ class Receiver:
         self._poll.register(sock, select.POLLIN)
         sock.setblocking(False)
 
-    def command(self, *command: Any) -> None:
-        """Send a command."""
+    def command(self, *command: Any, fds: Sequence[int] = ()) -> None:
+        """Send a command, and descriptors with it: those only as long as nothing else waits to be sent."""
         data = pickle.dumps(command, 5)
+        if fds:
+            socket.send_fds(self._sock, [COMMAND.pack(len(data)) + data], list(fds))
+            return
         self._outbox += COMMAND.pack(len(data)) + data
         self._flush()
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._sock.fileno()
 
     def receive(self, epoch: int, timeout_s: float) -> Message | None:
         """Return the next message of an epoch, or None if none came in time. Those of other epochs are dropped.

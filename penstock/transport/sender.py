@@ -33,8 +33,13 @@ class Sender:
         self._used = 0
         self._typical = 0  # bytes of the largest batch so far
         self.commands: deque[Any] = deque()
+        self.fds: deque[int] = deque()  # descriptors that came with commands
         self.sent = 0
         self.taken = 0
+
+    def fileno(self) -> int:
+        """Return the descriptor of the socket."""
+        return self._sock.fileno()
 
     @property
     def ahead(self) -> int:
@@ -152,9 +157,10 @@ class Sender:
 
     def _take_in(self) -> None:
         try:
-            data = self._sock.recv(CHUNK)
+            data, fds, _, _ = socket.recv_fds(self._sock, CHUNK, 4)
         except ConnectionResetError:
-            data = b""
+            data, fds = b"", []
+        self.fds.extend(fds)
         if not data:
             raise Disconnected
         self._inbox += data

@@ -1,0 +1,267 @@
+"""The dispatching process: what stands ahead of `sharding_round_robin_dispatch` runs here, once, and is dealt out.
+
+A worker's lanes open a *feed* each (`Dispatch.join`): which dispatching pipe, in which pass of a `cycle`, which share,
+and from which position. The dispatching process reads the source of that pipe once for all of them::
+
+    source -> chunk b -> lane b mod count: waiting, in this process -> on its way, at most `_ON_THE_WAY` -> the worker
+
+Each chunk goes with the source's state behind it, so that a lane always knows a position that any other process can
+continue from. A lane that takes nothing while `max_skew` chunks wait for it is sent the position of the first of them,
+and reads on by itself, from a source of its own: nobody else waits for it. So does a lane that opens a feed at a place
+that the feed has passed.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import MutableMapping
+from itertools import islice
+from typing import Any, Final
+
+from penstock.core.context import Context
+from penstock.core.pipe import IterDataPipe
+from penstock.core.walk import names
+from penstock.reading_service.base import Run
+from penstock.transport.arena import Arena
+from penstock.transport.codec import encode_error
+from penstock.transport.sender import Sender
+from penstock.transport.wire import Disconnected
+
+__all__ = ["CHUNKS", "DETACHED", "END", "RAISED", "Dispatcher"]
+
+CHUNKS, DETACHED, END, RAISED = range(4)  # the kinds of messages to a worker
+
+_ON_THE_WAY: Final = 64  # chunks of one lane that its worker has not taken
+_UNREAD: Final = 2  # messages that a worker has not read: few enough for a socket to hold them, so nobody waits to send
+
+FeedKey = tuple[str, Any]  # the dispatching pipe's name, and the pass
+
+
+class _Lane:
+    """A lane of a feed, and the worker that reads it."""
+
+    def __init__(self, first: int) -> None:
+        self.sender: Sender | None = None  # None: it has not opened the feed yet
+        self.first = first  # the first chunk that it wants
+        self.waiting: deque[tuple[int, list[Any], Any]] = deque()  # chunk, items, the source's state behind it
+        self.ahead: Any = None  # the source's state ahead of the first that waits
+        self.sent = self.taken = 0
+        self.done = False
+
+    @property
+    def hungry(self) -> bool:
+        sender = self.sender
+        ready = sender is not None and not self.done
+        return ready and self.sent - self.taken < _ON_THE_WAY and sender.ahead < _UNREAD  # type: ignore[union-attr]
+
+
+class _Feed:
+    """The source of one dispatching pipe, in one pass, read for all of its lanes."""
+
+    def __init__(self, pipe: IterDataPipe[Any], ctx: Context, count: int, chunk: int, max_skew: int) -> None:
+        self.pipe = pipe
+        self.ctx = ctx
+        self.count = count
+        self.chunk = chunk
+        self.max_skew = max_skew
+        self.lanes: dict[int, _Lane] = {}
+        self.starts: list[tuple[int, Any]] = []
+        self.stream: Any = None
+        self.next, self.behind = 0, None  # the chunk that the source gives next, and its state ahead of that
+        self.ended = False
+        self.error: bytes | None = None
+
+    def begin(self) -> None:
+        """Build the source at the place of the lane that is furthest behind."""
+        self.next, self.behind = min(self.starts, key=lambda start: start[0])
+        try:
+            self.stream = self.ctx.build(self.pipe, self.behind)
+        except Exception as error:
+            self._fail(error)
+
+    def read(self) -> int | None:
+        """Read a chunk, for whichever lane it is; return that lane if it has too many now."""
+        number, ahead = self.next, self.behind
+        try:
+            items = list(islice(self.stream.it, self.chunk))
+            self.ended = len(items) < self.chunk
+            if not items:
+                return None
+            self.next, self.behind = number + 1, self.stream.state()
+        except Exception as error:
+            self._fail(error)
+            return None
+        index = number % self.count
+        lane = self.lanes.setdefault(index, _Lane(number))
+        if lane.done or number < lane.first:
+            return None
+        if not lane.waiting:
+            lane.ahead = ahead
+        lane.waiting.append((number, items, self.behind))
+        return index if len(lane.waiting) > self.max_skew else None
+
+    def close(self) -> None:
+        """Close the source."""
+        if self.stream is not None:
+            self.stream.close()
+
+    def _fail(self, error: Exception) -> None:
+        where = f"penstock: in the dispatching process (pid {os.getpid()}), ahead of {self.ctx.name(self.pipe)!r}"
+        self.error, self.ended = encode_error(error, where), True
+
+
+class Dispatcher:
+    """The main loop of the dispatching process."""
+
+    def __init__(self, sender: Sender, arena: Arena, graph: IterDataPipe[Any], options: dict[str, Any]) -> None:
+        self._main = sender
+        self._arena = arena
+        self._names = names(graph)
+        self._pipes = {self._names[id(pipe)]: pipe for pipe in self._names.pipes}
+        self._workers: dict[int, Sender] = {}  # by the descriptor of their socket
+        self._poll = select.poll()
+        self._poll.register(sender.fileno(), select.POLLIN)
+        self._run: Run | None = None
+        self._epoch = 0
+        self._feeds: dict[FeedKey, _Feed] = {}
+        self._shared: MutableMapping[Any, Any] = {}
+        self._ready: set[int] = set()  # the workers that have opened all that they read from the start
+
+    def serve(self) -> None:
+        """Serve until the main process closes its end."""
+        while True:
+            busy = any(
+                lane.hungry for feed in self._feeds.values() if self._begun(feed) for lane in feed.lanes.values()
+            )
+            if not busy:
+                self._arena.record("the dispatching process, waiting for workers")
+            for fd, _ in self._poll.poll(0 if busy else None):
+                if fd == self._main.fileno():
+                    self._main.receive(wait=True)
+                    self._obey()
+                elif fd in self._workers:
+                    self._listen(fd)
+            self._deal()
+
+    def _obey(self) -> None:
+        """Do what the main process says."""
+        while self._main.commands:
+            name, *rest = self._main.commands.popleft()
+            if name == "connect":
+                sock, arena_fd = socket.socket(fileno=self._main.fds.popleft()), self._main.fds.popleft()
+                self._workers[sock.fileno()] = Sender(sock, Arena(arena_fd))
+                os.close(arena_fd)
+                self._poll.register(sock, select.POLLIN)
+            elif name == "epoch":
+                self._stop()
+                self._epoch, self._run = rest[0], rest[1]
+            elif name == "stop":
+                self._stop()
+
+    def _stop(self) -> None:
+        for feed in self._feeds.values():
+            feed.close()
+        self._feeds.clear()
+        self._shared = {}
+        self._ready.clear()
+
+    def _listen(self, fd: int) -> None:
+        """Do what a worker says."""
+        sender = self._workers[fd]
+        try:
+            sender.receive(wait=True)
+        except Disconnected:  # it has ended, or died: the main process knows
+            self._poll.unregister(fd)
+            del self._workers[fd]
+            return
+        while sender.commands:
+            name, epoch, *rest = sender.commands.popleft()
+            while epoch > self._epoch:  # the main process has told the worker, and will have told this one
+                self._main.receive(wait=True)
+                self._obey()
+            if epoch < self._epoch:
+                continue
+            if name == "open":
+                self._open(sender, *rest)
+            elif name == "ready":
+                self._ready.add(fd)
+            elif (lane := self._lane(rest[0])) is not None:
+                if name == "took":
+                    lane.taken += rest[1]
+                else:  # "left"
+                    lane.done = True
+                    lane.waiting.clear()
+
+    def _lane(self, key: tuple[FeedKey, int]) -> _Lane | None:
+        feed = self._feeds.get(key[0])
+        return None if feed is None else feed.lanes.get(key[1])
+
+    def _open(
+        self, sender: Sender, key: tuple[FeedKey, int], count: int, chunk: int, start: tuple[int, Any], max_skew: int
+    ) -> None:
+        (name, passes), index = key
+        feed = self._feeds.get(key[0])
+        if feed is None:
+            assert self._run is not None
+            pipe = self._pipes[name].sources[0]
+            assert isinstance(pipe, IterDataPipe)
+            run = self._run
+            ctx = Context(self._names, seed=run.seed, epoch=run.epoch, passes=passes, shared=self._shared)
+            feed = self._feeds[key[0]] = _Feed(pipe, ctx, count, chunk, max_skew)
+        lane = feed.lanes.get(index)
+        kept = lane is not None and lane.first <= start[0]
+        if (lane is not None and lane.sender is not None) or (
+            feed.stream is not None and start[0] < feed.next and not kept
+        ):
+            sender.send(DETACHED, self._epoch, (key, start))
+            return
+        if lane is None:
+            lane = feed.lanes[index] = _Lane(start[0])
+        lane.sender, lane.first = sender, start[0]
+        while lane.waiting and lane.waiting[0][0] < start[0]:
+            lane.ahead = lane.waiting.popleft()[2]
+        feed.starts.append(start)
+
+    def _begun(self, feed: _Feed) -> bool:
+        """Whether a feed runs: it waits until every worker has opened what it reads."""
+        return feed.stream is not None or feed.error is not None or self._ready >= set(self._workers)
+
+    def _deal(self) -> None:
+        for key, feed in list(self._feeds.items()):
+            if not self._begun(feed):
+                continue
+            if feed.stream is None and feed.error is None:
+                feed.begin()
+            for index, lane in list(feed.lanes.items()):
+                if lane.hungry:
+                    self._arena.record(f"the dispatching process, in what stands ahead of {key[0]!r}")
+                    while not lane.waiting and not feed.ended:
+                        late = feed.read()
+                        if late is not None and late != index:
+                            self._detach(key, feed, late)
+                    self._give((key, index), feed, lane)
+
+    def _give(self, key: tuple[FeedKey, int], feed: _Feed, lane: _Lane) -> None:
+        """Send a lane what waits for it, or that there is no more."""
+        assert lane.sender is not None
+        room = _ON_THE_WAY - (lane.sent - lane.taken)
+        chunks = [lane.waiting.popleft() for _ in range(min(room, len(lane.waiting)))]
+        if chunks:
+            lane.sent += len(chunks)
+            lane.ahead = chunks[-1][2]
+            lane.sender.send(CHUNKS, self._epoch, (key, chunks))
+            return
+        lane.done = True
+        lane.sender.send(END if feed.error is None else RAISED, self._epoch, (key, feed.error))
+
+    def _detach(self, key: FeedKey, feed: _Feed, index: int) -> None:
+        """Let a lane that lags too far behind read by itself, so that nobody waits for it."""
+        lane = feed.lanes[index]
+        position = (lane.waiting[0][0], lane.ahead)
+        lane.waiting.clear()
+        lane.done = True
+        if lane.sender is not None:
+            lane.sender.send(DETACHED, self._epoch, ((key, index), position))
