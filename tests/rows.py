@@ -14,6 +14,7 @@ from unittest import mock
 import msgpack
 from torch.utils.data import RandomSampler
 
+import rows_files
 from penstock.pipes import FileLister, IterableWrapper, SampleMultiplexer, Sampler
 from penstock.pipes.map import SequenceWrapper
 from penstock.testing import Case, boom
@@ -40,11 +41,13 @@ def write_files(folder: Path) -> None:
     (folder / "a.csv").write_text("k,v\n1,2\n3,4\n5,6\n")
     (folder / "a.jsonl").write_text('{"x": 1}\n[2]\n3\n')
     (folder / "a.msgpack").write_bytes(b"".join(map(msgpack.packb, ({"x": 1}, [2], 3))))
+    rows_files.write_files(folder)
 
 
 def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows of IterDataPipes. ``folder`` has the files of `write_files`."""
     csv = folder / "a.csv"
+    yield from rows_files.file_rows(folder)
     yield "IterableWrapper", Case(ten, 10)
     yield "add_index", Case(lambda: ten().map(lambda x: {"x": x}).add_index(), 10)
     yield (

@@ -88,19 +88,27 @@ def test_its_docstring_names_it_and_has_an_example_that_runs(name: str, cls: typ
     assert not doctest.DocTestRunner(optionflags=flags).run(example).failed
 
 
+TAKE_MORE_THAN_A_PIPE = {"concat", "list_files", "open_files", "zip"} | {
+    f"{what}_by_{how}" for what in ("list_files", "open_files") for how in ("fsspec", "iopath")
+}
+
+
 @pytest.mark.parametrize("source", [None, 3, [1], object()])
-@pytest.mark.parametrize("name", sorted(set(built_in(IterDataPipe)) - {"list_files", "open_files", "zip", "concat"}))
+@pytest.mark.parametrize("name", sorted(set(built_in(IterDataPipe)) - TAKE_MORE_THAN_A_PIPE))
 def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> None:
     cls = IterDataPipe.functions[name]
     arguments = {
         "async_map_batches": (len, 2),
         "batch": (1,),
         "bucketbatch": (2,),
+        "check_hash": ({},),
         "demux": (2, max),
         "drop": (0,),
         "filter": (len,),
         "fork": (2,),
         "groupby": (len,),
+        "list_files_by_ais": ("http://localhost",),
+        "load_files_by_ais": ("http://localhost",),
         "map": (len,),
         "map_batches": (len, 2),
         "max_token_bucketize": (2,),

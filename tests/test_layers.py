@@ -40,7 +40,12 @@ LEAVES = ("integrations", "cli", "testing")
 FACADE = ""
 
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
-ONLY_IN_FUNCTIONS = {"torch", "pyarrow", "zarr", "fsspec", "orjson", "zstandard"}
+ONLY_IN_FUNCTIONS = {"torch", "pyarrow", "zarr", "fsspec", "orjson", "zstandard", "google_crc32c"} | {
+    "datasets",
+    "rarfile",
+    "requests",
+    "urllib3",
+}
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.
 CORE_MAY_MEET = {"core.tensors", "core.seeds", "core.pipe"}

@@ -14,17 +14,25 @@ from penstock.pipes.columnar import Rows2Columnar
 from penstock.pipes.combining import Concater, Zipper
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
+from penstock.pipes.dataframe_maker import DataFrameMaker
+from penstock.pipes.decompressor import Bz2FileLoader, Decompressor, Extractor, XzFileLoader
 from penstock.pipes.demux import Demultiplexer, RoundRobinDemultiplexer
 from penstock.pipes.disk_cache import EndOnDiskCacheHolder, OnDiskCacheHolder
 from penstock.pipes.enumerator import Enumerator
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
 from penstock.pipes.forker import Forker
+from penstock.pipes.fsspec_files import FSSpecFileLister, FSSpecFileOpener, FSSpecSaver
 from penstock.pipes.grouper import Grouper
 from penstock.pipes.handle import StreamWrapper
+from penstock.pipes.hash_checker import HashChecker
 from penstock.pipes.header import Header
+from penstock.pipes.http_reader import GDriveReader, HttpReader, OnlineReader
+from penstock.pipes.huggingface import HuggingFaceHubReader
 from penstock.pipes.in_batch_shuffler import InBatchShuffler
 from penstock.pipes.index_adder import IndexAdder
+from penstock.pipes.iopath_files import IoPathFileLister, IoPathFileOpener, IoPathSaver
+from penstock.pipes.json_parser import JsonParser
 from penstock.pipes.jsonl_parser import JsonLinesParser
 from penstock.pipes.key_zipper import IterKeyZipper, MapKeyZipper
 from penstock.pipes.length_setter import LengthSetter
@@ -35,58 +43,84 @@ from penstock.pipes.mapper import Mapper
 from penstock.pipes.memory_cache import InMemoryCacheHolder
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
+from penstock.pipes.object_stores import AISFileLister, AISFileLoader, S3FileLister, S3FileLoader
 from penstock.pipes.opener import FileOpener
 from penstock.pipes.paragraphs import ParagraphAggregator
+from penstock.pipes.parquet_loader import ParquetDataFrameLoader
 from penstock.pipes.pin_memory import PinMemory
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.pipes.random_splitter import RandomSplitter
 from penstock.pipes.randomness import RandomFilter, RandomMapper
+from penstock.pipes.rar_loader import RarArchiveLoader
 from penstock.pipes.repeater import Repeater
+from penstock.pipes.routed_decoder import RoutedDecoder
 from penstock.pipes.sample_multiplexer import SampleMultiplexer
 from penstock.pipes.sampler import Sampler
+from penstock.pipes.saver import Saver
 from penstock.pipes.selecting import Dropper, Flattener, Slicer
 from penstock.pipes.shard_expander import ShardExpander
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
 from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
+from penstock.pipes.stream_reader import StreamReader
+from penstock.pipes.tar_loader import TarArchiveLoader
+from penstock.pipes.tfrecord_loader import TFRecordLoader
 from penstock.pipes.threadpool_mapper import ThreadPoolMapper
 from penstock.pipes.unzipper import UnZipper
 from penstock.pipes.webdataset import WebDataset
 from penstock.pipes.wrapper import IterableWrapper
+from penstock.pipes.zip_loader import ZipArchiveLoader
 from penstock.pipes.zip_longest import ZipperLongest
 
 __all__ = [
     "ONE_TO_ONE",
     "SHARDING_PRIORITIES",
+    "AISFileLister",
+    "AISFileLoader",
     "BatchAsyncMapper",
     "BatchMapper",
     "Batcher",
     "BucketBatcher",
+    "Bz2FileLoader",
     "CSVDictParser",
     "CSVParser",
     "Collator",
     "Concater",
     "Cycler",
     "DataChunk",
+    "DataFrameMaker",
+    "Decompressor",
     "Demultiplexer",
     "Dropper",
     "EndOnDiskCacheHolder",
     "Enumerator",
+    "Extractor",
+    "FSSpecFileLister",
+    "FSSpecFileOpener",
+    "FSSpecSaver",
     "FileLister",
     "FileOpener",
     "Filter",
     "FlatMapper",
     "Flattener",
     "Forker",
+    "GDriveReader",
     "Grouper",
+    "HashChecker",
     "Header",
+    "HttpReader",
+    "HuggingFaceHubReader",
     "InBatchShuffler",
     "InMemoryCacheHolder",
     "IndexAdder",
+    "IoPathFileLister",
+    "IoPathFileOpener",
+    "IoPathSaver",
     "IterDataPipe",
     "IterKeyZipper",
     "IterableWrapper",
     "JsonLinesParser",
+    "JsonParser",
     "LengthSetter",
     "LineReader",
     "MapKeyZipper",
@@ -97,28 +131,40 @@ __all__ = [
     "Multiplexer",
     "MultiplexerLongest",
     "OnDiskCacheHolder",
+    "OnlineReader",
     "ParagraphAggregator",
+    "ParquetDataFrameLoader",
     "PinMemory",
     "Prefetcher",
     "RandomFilter",
     "RandomMapper",
     "RandomSplitter",
+    "RarArchiveLoader",
     "Repeater",
     "RoundRobinDemultiplexer",
+    "RoutedDecoder",
     "Rows2Columnar",
+    "S3FileLister",
+    "S3FileLoader",
     "SampleMultiplexer",
     "Sampler",
+    "Saver",
     "ShardExpander",
     "ShardingFilter",
     "ShardingRoundRobinDispatcher",
     "ShuffledFlatMapper",
     "Shuffler",
     "Slicer",
+    "StreamReader",
     "StreamWrapper",
+    "TFRecordLoader",
+    "TarArchiveLoader",
     "ThreadPoolMapper",
     "UnBatcher",
     "UnZipper",
     "WebDataset",
+    "XzFileLoader",
+    "ZipArchiveLoader",
     "Zipper",
     "ZipperLongest",
     "functional_datapipe",

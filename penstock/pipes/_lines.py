@@ -31,9 +31,10 @@ def unreadable(path: str, where: str, error: Exception) -> DecodeError:
 
 def is_damage(error: Exception) -> bool:
     """Whether an exception is how a decoder says that its bytes are not what they should be."""
-    if isinstance(error, OSError):
-        return error.errno is None  # gzip's and bz2's own complaints, and not the system's
     loaded: Any = sys.modules  # what raises an error of its own has been imported
+    if isinstance(error, OSError):  # bz2's and gzip's complaints, and not the system's, or a network's
+        own = type(error) is OSError and error.errno is None
+        return own or ("gzip" in loaded and isinstance(error, loaded["gzip"].BadGzipFile))
     if isinstance(error, (EOFError, UnicodeError, zlib.error)):
         return True
     if "lzma" in loaded and isinstance(error, loaded["lzma"].LZMAError):

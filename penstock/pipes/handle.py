@@ -9,7 +9,7 @@ from typing import IO, Any
 
 from penstock.core.errors import MissingExtra
 
-__all__ = ["StreamWrapper", "open_binary"]
+__all__ = ["StreamWrapper", "decompressed", "open_binary"]
 
 # Archives keep their suffix: what is inside is for load_from_tar and its like to open.
 _ARCHIVES = (".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -115,13 +115,14 @@ def open_binary(path: str, compression: str | None) -> IO[bytes]:
         plain: IO[bytes] = raw
         return plain
     try:
-        return _decompressed(raw, compression)
+        return decompressed(raw, compression)
     except BaseException:
         raw.close()
         raise
 
 
-def _decompressed(raw: Any, compression: str) -> IO[bytes]:
+def decompressed(raw: Any, compression: str) -> IO[bytes]:
+    """Return a reader of what is compressed in ``raw``; closing it closes both."""
     opened: Any
     if compression == "gzip":
         import gzip

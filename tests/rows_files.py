@@ -1,0 +1,162 @@
+"""The rows (see tests/rows.py) of pipes that read and write files: archives, records, tables, stores, servers."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import io
+import lzma
+import struct
+import tarfile
+import threading
+import zipfile
+import zlib
+from collections.abc import Iterator
+from functools import cache, partial
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from penstock.pipes import (
+    FSSpecFileLister,
+    FSSpecFileOpener,
+    HuggingFaceHubReader,
+    IoPathFileLister,
+    IoPathFileOpener,
+    IterableWrapper,
+)
+from penstock.testing import Case, boom
+
+MEMBERS = {"a.txt": b"first", "b.txt": b"second", "c.txt": b""}
+
+
+def opened(*paths: Path, **options: Any) -> Any:
+    return IterableWrapper(list(map(str, paths))).open_files("rb", **options)
+
+
+def write_files(folder: Path) -> None:
+    """Make the files that these rows read."""
+    (folder / "a.json").write_text('{"x": [1]}')
+    (folder / "a.txt").write_text("text")
+    (folder / "rows.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
+    (folder / "a.gz").write_bytes(gzip.compress(b"hello"))
+    (folder / "a.bz2").write_bytes(bz2.compress(b"hello"))
+    (folder / "a.xz").write_bytes(lzma.compress(b"hello"))
+    (folder / "a.rar").write_bytes(_rar())
+    (folder / "a.tfrecord").write_bytes(_tfrecord(bytes([10, 12, 10, 10, 10, 1, 120, 18, 5, 26, 3, 10, 1, 7])) * 3)
+    with tarfile.open(folder / "a.tar", "w") as tar, zipfile.ZipFile(folder / "a.zip", "w") as archive:
+        for name, data in MEMBERS.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+            archive.writestr(name, data)
+    pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
+    for name in ("a", "b"):
+        (folder / "store").mkdir(exist_ok=True)
+        (folder / "store" / name).write_text(name)
+
+
+def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
+    """The rows. ``folder`` has the files of `write_files`."""
+    text, store = folder / "a.txt", f"file://{folder}/store"
+    data = IterableWrapper([("a", b"one"), ("b", b"two")])
+    save, broken = partial(_in_folder, folder), lambda: data.save_to_disk("wb", boom)
+    urls = [f"{store}/a", f"{store}/b"]
+    ais = "http://localhost:1"
+    hashes = {str(text): hashlib.sha256(b"text").hexdigest()}
+    rows = IterableWrapper([(i, str(i)) for i in range(5)])
+    yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
+    yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
+    yield "dataframe", Case(lambda: rows.dataframe(2), 3)
+    yield "decompress", Case(lambda: opened(folder / "a.gz", compression=None).decompress())
+    yield "extract", Case(lambda: opened(folder / "a.xz", compression=None).extract())
+    yield "list_files_by_ais", Case(lambda: IterableWrapper([f"{store}/"]).list_files_by_ais(ais))
+    yield "list_files_by_fsspec", Case(lambda: FSSpecFileLister(store))
+    yield "list_files_by_iopath", Case(lambda: IoPathFileLister(store))
+    yield "list_files_by_s3", Case(lambda: IterableWrapper([f"{store}/"]).list_files_by_s3())
+    yield "load_files_by_ais", Case(lambda: IterableWrapper(urls).load_files_by_ais(ais), 2)
+    yield "load_files_by_s3", Case(lambda: IterableWrapper(urls).load_files_by_s3(), 2)
+    yield "load_from_bz2", Case(lambda: opened(folder / "a.bz2", compression=None).load_from_bz2(length=1), 1)
+    yield "load_from_rar", Case(lambda: opened(folder / "a.rar").load_from_rar())
+    yield "load_from_tar", Case(lambda: opened(folder / "a.tar").load_from_tar(length=3), 3)
+    yield "load_from_tfrecord", Case(lambda: opened(folder / "a.tfrecord").load_from_tfrecord(length=3), 3)
+    yield "load_from_xz", Case(lambda: opened(folder / "a.xz").load_from_xz())
+    yield "load_from_zip", Case(lambda: opened(folder / "a.zip").load_from_zip(length=3), 3)
+    yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
+    yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)
+    yield "open_files_by_iopath", Case(lambda: IoPathFileOpener(urls), 2)
+    yield (
+        "parse_json_files",
+        Case(
+            lambda: opened(folder / "a.json", length=1).parse_json_files(),
+            1,
+            lambda: opened(folder / "a.json").parse_json_files(object_hook=boom),
+        ),
+    )
+    for name in ("read_from_gdrive", "read_from_http", "read_from_remote"):
+        yield name, Case(partial(_online, name))
+    yield "read_from_stream", Case(lambda: opened(text).read_from_stream(3))
+    yield (
+        "routed_decode",
+        Case(lambda: opened(text, length=1).routed_decode(), 1, lambda: opened(text).routed_decode(boom)),
+    )
+    yield "save_by_fsspec", Case(lambda: data.save_by_fsspec("wb", save), 2, lambda: data.save_by_fsspec("wb", boom))
+    yield "save_by_iopath", Case(lambda: data.save_by_iopath("wb", save), 2, lambda: data.save_by_iopath("wb", boom))
+    yield "save_to_disk", Case(lambda: data.save_to_disk("wb", save), 2, broken)
+
+
+def _in_folder(folder: Path, name: str) -> str:
+    return str(folder / "saved" / name)
+
+
+def _online(method: str) -> Any:
+    """A file over HTTP, read: what is not read holds its connection."""
+    return getattr(IterableWrapper([f"{_server()}/a", f"{_server()}/b"]), method)(timeout=10).read_from_stream()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "5")
+        self.send_header("Content-Disposition", 'attachment; filename="a"')
+        self.end_headers()
+        self.wfile.write(b"hello")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@cache
+def _server() -> str:
+    """The address of a server that is there as long as this process."""
+    server = HTTPServer(("127.0.0.1", 0), _Handler)
+    threading.Thread(target=server.serve_forever, daemon=True, name="rows' server").start()
+    return f"http://127.0.0.1:{server.server_port}"
+
+
+def _tfrecord(data: bytes) -> bytes:
+    def masked(part: bytes) -> bytes:
+        crc = google_crc32c.value(part)
+        return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+    size = struct.pack("<Q", len(data))
+    return size + masked(size) + data + masked(data)
+
+
+def _rar() -> bytes:
+    """A rar archive, version 3, of members that are stored."""
+
+    def block(kind: int, flags: int, rest: bytes) -> bytes:
+        body = struct.pack("<BHH", kind, flags, 7 + len(rest)) + rest
+        return struct.pack("<H", zlib.crc32(body) & 0xFFFF) + body
+
+    out = b"Rar!\x1a\x07\x00" + block(0x73, 0, bytes(6))
+    for name, data in MEMBERS.items():
+        fields = (len(data), len(data), 3, zlib.crc32(data), 0, 20, 0x30, len(name), 0o100644)
+        out += block(0x74, 0x8000, struct.pack("<IIBIIBBHI", *fields) + name.encode()) + data
+    return out + block(0x7B, 0x4000, b"")
