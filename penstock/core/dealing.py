@@ -163,8 +163,7 @@ class Feed(Generic[T]):
                 return own[0]() if own else self._position(lane)
 
         it = run()
-        places = partial(places, share, start[0])
-        return Stream(it, position, places=places, closers=(it, _Leaving(self, lane))), position
+        return Stream(it, position, places=partial(places, share, start[0]), closers=(it, _Leaving(self, lane))), position
 
     def leave(self, lane: int) -> None:
         """Forget a lane: nothing is kept for it any more. The last one closes the stream."""
