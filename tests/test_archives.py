@@ -19,6 +19,8 @@ from typing import Any
 import fsspec
 import pytest
 import zstandard
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock.core.errors import DecodeError, MissingExtra, StateError
 from penstock.pipes import IterableWrapper
@@ -178,6 +180,35 @@ def test_a_tar_agrees_with_tarfile_on_what_headers_may_say(tmp_path: Path) -> No
         expected = [(f"{path}/{info.name}", archive.extractfile(info).read()) for info in archive if info.isfile()]  # type: ignore[union-attr]
     assert contents(opened(path).load_from_tar()) == expected
     assert len(expected) == 3
+
+
+NAMES = st.lists(st.text("abcé_", min_size=1, max_size=30), min_size=1, max_size=12).map("/".join)
+ENTRIES = st.lists(
+    st.tuples(
+        NAMES, st.sampled_from([b"0", b"0", b"7", b"5", b"2", b"1"]), st.integers(0, 1100), st.integers(0, 2**40)
+    ),
+    max_size=6,
+)
+
+
+@given(ENTRIES, st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]), st.integers(0, 3))
+@settings(max_examples=60, deadline=None)
+def test_any_tar_is_read_as_tarfile_reads_it_and_from_any_of_its_places(
+    entries: list[tuple[str, bytes, int, int]], tar_format: int, properties: int
+) -> None:
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=tar_format) as archive:
+        for name, kind, size, owner in entries:
+            info = tarfile.TarInfo(name)
+            info.type, info.uid, info.linkname = kind, owner, "l" * (owner % 200)
+            info.size = size if kind in b"07" else 0
+            info.pax_headers = {"user.x": "v" * 300 * properties} if properties else {}
+            archive.addfile(info, io.BytesIO(bytes(i % 251 for i in range(info.size))))
+    with tarfile.open(fileobj=io.BytesIO(file.getvalue())) as archive:
+        expected = [(f"a.tar/{info.name}", archive.extractfile(info).read()) for info in archive if info.isfile()]  # type: ignore[union-attr]
+    pipe = IterableWrapper([0]).map(lambda _: ("a.tar", io.BytesIO(file.getvalue()))).load_from_tar()
+    assert contents(pipe) == expected
+    restores_at_every_index(pipe)
 
 
 def sparse_tar() -> bytes:

@@ -115,7 +115,8 @@ class TarReader:
                     raise Damaged(f"it ends within {name!r}")
                 self.at = following
             else:
-                inner = posixpath.normpath(name) if "./" in name or "//" in name else name
+                odd = name[:1] == "." or "/." in name or "//" in name
+                inner = posixpath.normpath(name) if odd else name
                 full = inner if inner[:1] == "/" else folder + inner
                 if length > LARGE_BYTES and self._origin is not None:
                     member: Any = self._lazily(full, self._origin, begin, length)
