@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe, MapDataPipe, Pipe
 from penstock.core.plan import plan
 from penstock.core.walk import describe, names, walk
@@ -36,8 +37,12 @@ def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
         sharded: the work will be divided; duplicates are worth a warning.
     """
     named = names(graph)
+    inert = _inert_points(graph)
     new: dict[int, Pipe] = {}
     for pipe in walk(graph):
+        if id(pipe) in inert:
+            new[id(pipe)] = new[id(pipe.sources[0])]
+            continue
         copied = pipe.with_sources(*(new[id(source)] for source in pipe.sources)).frozen()
         new[id(pipe)] = copied.named(named[id(pipe)])
     root = new[id(graph)]
@@ -61,3 +66,31 @@ def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
             "%s makes the graph divide into lanes: its order depends on `lanes=`", describe(division.because)
         )
     return root
+
+
+def _inert_points(graph: Pipe) -> set[int]:
+    """Return the sharding points that divide nothing: those on one path with a dispatching pipe, which divides there.
+
+    Raises:
+        GraphError: two points on one path, neither of which dispatches: each would give its share of the other's share.
+    """
+    inert: set[int] = set()
+    ahead: dict[int, list[Pipe]] = {}  # the points ahead of each pipe
+    for pipe in walk(graph):
+        before = list({id(p): p for source in pipe.sources for p in ahead[id(source)]}.values())
+        ahead[id(pipe)] = before
+        if not pipe.is_sharding_point:
+            continue
+        ahead[id(pipe)] = [*before, pipe]
+        for other in before:
+            if not (_dispatches(pipe) or _dispatches(other)):
+                raise GraphError(
+                    "Sharding twice on a single pipeline is likely unintended and will cause data loss: "
+                    f"{describe(other)} stands ahead of {describe(pipe)}"
+                )
+            inert |= {id(p) for p in (pipe, other) if not _dispatches(p)}
+    return inert
+
+
+def _dispatches(pipe: Pipe) -> bool:
+    return getattr(pipe, "dispatches", False)
