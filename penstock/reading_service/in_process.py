@@ -14,6 +14,7 @@ from penstock.core.stream import State
 from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
 from penstock.reading_service.lanes import END, begun, catch_up, lane_context, read_lanes
 from penstock.reading_service.prepare import prepared
+from penstock.reading_service.split import session_of
 
 __all__ = ["InProcessReadingService"]
 
@@ -43,7 +44,10 @@ class InProcessReadingService(ReadingService):
         return prepared(graph, sharded=False)
 
     def start(self, graph: IterDataPipe[Any]) -> Session:
-        return _InProcessSession(graph, self.lanes or 1)
+        def start(part: IterDataPipe[Any]) -> Session:
+            return _InProcessSession(part, self.lanes or 1)
+
+        return session_of(graph, start) or start(graph)
 
 
 class _InProcessSession(Session):

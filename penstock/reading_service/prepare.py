@@ -13,6 +13,7 @@ from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.map.wrapper import SequenceWrapper
 from penstock.pipes.sharding import ShardingFilter
 from penstock.pipes.wrapper import IterableWrapper
+from penstock.reading_service.split import replicable_part
 
 __all__ = ["as_pipe", "prepared"]
 
@@ -52,7 +53,10 @@ def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
             root = ShardingFilter(root).named("sharding_filter")
     if not isinstance(root, IterDataPipe):
         raise TypeError(f"a DataPipe is expected, but got {type(graph).__name__}")
-    division = plan(root)
+    part = replicable_part(root)
+    division = plan(root if part is None else part)
+    if part is None:
+        return root
     if sharded and division.kind == "whole":
         warnings.warn(
             f"the graph that ends in {describe(graph)} has no sharding point: every worker yields every item. "

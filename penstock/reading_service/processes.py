@@ -10,6 +10,7 @@ from penstock.core.pipe import IterDataPipe
 from penstock.reading_service.base import ReadingService, Session
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.prepare import prepared
+from penstock.reading_service.split import session_of
 
 if TYPE_CHECKING:
     from penstock.core.context import WorkerInfo
@@ -90,4 +91,7 @@ class MultiProcessingReadingService(ReadingService):
             ProcessSession,
         )  # sockets and processes only where they are used
 
-        return ProcessSession(graph, self)
+        def start(part: IterDataPipe[Any]) -> Session:
+            return ProcessSession(part, self)
+
+        return session_of(graph, start) or start(graph)

@@ -1,0 +1,123 @@
+"""Graphs of which a part must stay in the main process: a pipe that says `is_replicable() == False`, and all behind it.
+
+What stands ahead of such a pipe runs where the service runs graphs. In its place the main process has a source that
+reads from there, and whose state is the progress of that reading::
+
+    service's part: ... -> sharding_filter -> batch            main process: (service's items) -> user's pipe -> shuffle
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from penstock.core.context import Context, Share
+from penstock.core.errors import GraphError
+from penstock.core.iterate import drive
+from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.plan import Plan
+from penstock.core.seeds import hash_key
+from penstock.core.stream import State, Stream
+from penstock.core.walk import describe, names, walk
+from penstock.reading_service.base import Epoch, Progress, Run, Session, first_progress
+
+__all__ = ["SplitSession", "replicable_part", "session_of"]
+
+
+def replicable_part(root: Pipe) -> Pipe | None:
+    """Return the part of a graph that the service may run; None if the main process must run all of it.
+
+    Raises:
+        GraphError: there are several such parts, and so no order in which to read them.
+    """
+    stays = _staying(root)
+    parts = {id(p): p for pipe in walk(root) if id(pipe) in stays for p in pipe.sources if id(p) not in stays}
+    if len(parts) > 1:
+        raise GraphError(
+            "a graph that stays in the main process in part may read one branch from the workers, and this one reads "
+            + " and ".join(map(describe, parts.values()))
+        )
+    return next(iter(parts.values()), None) if stays else root
+
+
+def _staying(root: Pipe) -> set[int]:
+    """Return which pipes stay in the main process."""
+    stays: set[int] = set()
+    for pipe in walk(root):
+        replicable = getattr(pipe, "is_replicable", None)
+        if any(id(source) in stays for source in pipe.sources) or (replicable is not None and not replicable()):
+            stays.add(id(pipe))
+    return stays
+
+
+def session_of(root: IterDataPipe[Any], start: Callable[[IterDataPipe[Any]], Session]) -> Session | None:
+    """Return a session that runs a part of a graph as ``start`` does, and the rest here; None if nothing must be here."""
+    part = replicable_part(root)
+    if part is root:
+        return None
+    return SplitSession(root, part, start(part) if isinstance(part, IterDataPipe) else None)
+
+
+class SplitSession(Session):
+    """The main process's part of a graph, over the session that runs the other part."""
+
+    def __init__(self, root: IterDataPipe[Any], part: Pipe | None, inner: Session | None) -> None:
+        self.plan = Plan("whole")
+        self.lanes = 1
+        self.inner = inner
+        stays = _staying(root)
+        made: dict[int, Pipe] = {} if part is None else {id(part): _Items().named(part._name or "items")}
+        for pipe in walk(root):
+            if id(pipe) in stays:
+                made[id(pipe)] = pipe.with_sources(*(made[id(source)] for source in pipe.sources))
+        self._root: Any = made[id(root)]
+
+    def epoch(self, run: Run) -> Epoch:
+        return _SplitEpoch(self._root, self.inner, run)
+
+    def close(self) -> None:
+        if self.inner is not None:
+            self.inner.close()
+
+
+class _Items(IterDataPipe[Any]):
+    """What the other part yields."""
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        name = ctx.name(self)
+        epoch: Epoch = ctx.shared[_Items](ctx, ctx.own(self, state))
+        return Stream(epoch, lambda: {name: dataclasses.asdict(epoch.progress)}, closers=(epoch,))
+
+
+class _SplitEpoch(Epoch):
+    def __init__(self, root: IterDataPipe[Any], inner: Session | None, run: Run) -> None:
+        self._inner = inner
+        self._reading: Epoch | None = None
+        ctx = Context(names(root), seed=run.seed, epoch=run.epoch, share=Share(), shared={_Items: self._begin})
+        self._ended = 0 in run.progress.ended
+        self._stream = ctx.build(root, run.progress.states.get("0"))
+        self._items = drive(root, ctx, self._stream, "batch")
+
+    def _begin(self, ctx: Context, progress: Any) -> Epoch:
+        """Begin to read the other part; in each pass of a ``cycle`` anew."""
+        assert self._inner is not None
+        seed = hash_key(ctx.seed, ctx.passes)[0] if ctx.passes else ctx.seed
+        start = Progress(**progress) if progress else first_progress(self._inner.plan, self._inner.lanes)
+        if self._reading is not None:
+            self._reading.close()
+        self._reading = self._inner.epoch(Run(seed, ctx.epoch, start))
+        return self._reading
+
+    def __next__(self) -> Any:
+        if self._ended:
+            raise StopIteration
+        return next(self._items)
+
+    @property
+    def progress(self) -> Progress:  # type: ignore[override]  # computed only when somebody asks
+        return Progress("lanes", 1, 0, {"0": self._stream.state()}, [0] if self._ended else [])
+
+    def close(self) -> None:
+        self._items.close()  # type: ignore[attr-defined]  # a generator
+        self._stream.close()
