@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from penstock.core.seeds import hash_key
+from penstock.core.seeds import draw_seed, hash_key
 
 __all__ = ["SeedGenerator"]
 
@@ -13,7 +13,7 @@ class SeedGenerator:
     """Draws seeds: shared ones, the same in every worker, and its own.
 
     Args:
-        seed: below 2**64.
+        seed: below 2**64; drawn from torch's generator unless given.
 
     Example:
         >>> a, b = SeedGenerator(7).spawn(0), SeedGenerator(7).spawn(1)
@@ -21,8 +21,8 @@ class SeedGenerator:
         (True, False)
     """
 
-    def __init__(self, seed: int) -> None:
-        self.seed(seed)
+    def __init__(self, seed: int | None = None) -> None:
+        self.seed(draw_seed() if seed is None else seed)
 
     def seed(self, seed: int) -> None:
         """Start again from a seed."""
@@ -43,7 +43,17 @@ class SeedGenerator:
         return hash_key(self._own, self._own_count)[0] >> 1
 
     def spawn(self, worker_id: int, inplace: bool = False) -> SeedGenerator:
-        """Return the generator of a worker: its own seeds differ, its shared seeds do not."""
+        """Return the generator of a worker: its own seeds differ, its shared seeds do not.
+
+        What it draws is fixed by this one's seed and ``worker_id``, and by how many shared seeds have been drawn.
+
+        Args:
+            worker_id: which worker.
+            inplace: make this generator the worker's, and return it.
+
+        Raises:
+            ValueError: a negative ``worker_id``.
+        """
         if worker_id < 0:
             raise ValueError(f"Expected `rank` equal or larger than 0, but got {worker_id}.")
         if inplace:
@@ -51,5 +61,5 @@ class SeedGenerator:
         else:
             child = SeedGenerator(0)
             child._shared, child._shared_count = self._shared, self._shared_count
-        child._own, child._own_count = ("spawned", self._own, self._own_count, worker_id), 0
+        child._own, child._own_count = ("spawned", self._own, worker_id), 0
         return child
