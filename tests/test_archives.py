@@ -414,6 +414,21 @@ def test_a_loaders_length_is_what_the_user_says(loader: str) -> None:
         len(getattr(opened("a"), loader)())
 
 
+def test_a_loader_closes_its_source_also_when_it_is_left_early() -> None:
+    whole = {
+        "load_from_tar": tar_bytes(MEMBERS),
+        "load_from_zip": zip_bytes(MEMBERS),
+        "load_from_rar": rar_bytes(MEMBERS),
+    }
+    for loader, data in whole.items():
+        for stream in (Unseekable(data), io.BytesIO(data)):
+            pipe = getattr(IterableWrapper([("a", stream)], deepcopy=False), loader)()
+            running: Any = iter(pipe)
+            next(running)
+            running.close()
+            assert stream.closed
+
+
 @pytest.mark.parametrize("loader", ["load_from_tar", "load_from_zip"])
 def test_text_streams_are_refused(loader: str) -> None:
     with pytest.raises(TypeError, match="text"):

@@ -23,6 +23,7 @@ __all__ = [
     "named_stream",
     "pass_over",
     "reopenable",
+    "seekable",
 ]
 
 # Members of an archive up to this size are given out in memory: to open the archive anew for each of them costs more
@@ -68,6 +69,16 @@ def reopenable(stream: Any) -> str | None:
     if isinstance(stream, StreamWrapper) and not stream.opened and stream.compression is None:
         return stream.name
     return None
+
+
+def seekable(file: Any) -> Any:
+    """Return a file that can seek: the file itself, or else all that is in it."""
+    if hasattr(file, "seekable") and file.seekable():
+        return file
+    try:
+        return io.BytesIO(file.read())
+    finally:
+        file.close()
 
 
 def pass_over(file: Any, size: int, *, seek: bool = True) -> bool:

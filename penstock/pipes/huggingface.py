@@ -50,7 +50,7 @@ class HuggingFaceHubReader(IterDataPipe[dict[str, Any]]):
         name = ctx.name(self)
         saved = ctx.own(self, state)
         rows = _loaded(self.dataset, self.config_kwargs)
-        if isinstance(rows, Sized):  # its rows have indices
+        if _is_indexed(rows):
             where = sequence_stream(range(len(rows)), saved or 0, lambda n: {name: n} if n else None)
             return where.onward((rows[i] for i in where.it), skip=where.skip)
         if not hasattr(rows, "state_dict"):
@@ -66,6 +66,11 @@ class HuggingFaceHubReader(IterDataPipe[dict[str, Any]]):
             return {name: json.loads(json.dumps(rows.state_dict()))}
 
         return Stream(begun, tell, closers=(it,) if hasattr(it, "close") else ())
+
+
+def _is_indexed(rows: object) -> bool:
+    """Whether rows can be asked for by number; a streamed data set has ``__getitem__`` as well, but no length."""
+    return isinstance(rows, Sized)
 
 
 def _loaded(name: str, options: dict[str, Any]) -> Any:

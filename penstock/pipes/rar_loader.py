@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import posixpath
 import warnings
@@ -15,7 +14,7 @@ from penstock.core.pipe import IterDataPipe, check_source, no_length
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._nested import nested_parts
-from penstock.pipes._streams import MemoryFile, check_place, fresh, named_stream
+from penstock.pipes._streams import MemoryFile, check_place, fresh, named_stream, seekable
 
 
 @functional_datapipe("load_from_rar")
@@ -73,11 +72,9 @@ class _Part:
             import rarfile
         except ImportError:
             raise MissingExtra("reading .rar files needs rarfile: pip install 'penstock[rar]'") from None
-        file = fresh(stream)
+        file = seekable(fresh(stream))
         where = "the list of its members"
         try:
-            if not (hasattr(file, "seekable") and file.seekable()):
-                file = io.BytesIO(file.read())
             with rarfile.RarFile(file) as archive:
                 entries = archive.infolist()
                 check_place(path, self._index, len(entries))

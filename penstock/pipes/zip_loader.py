@@ -8,9 +8,9 @@ import posixpath
 import struct
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any, cast
+from typing import IO, Any, TypeVar, cast
 
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError
@@ -19,8 +19,19 @@ from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._lines import is_damage
 from penstock.pipes._nested import nested_parts
-from penstock.pipes._streams import LARGE_BYTES, LazyFile, MemoryFile, check_place, fresh, named_stream, reopenable
+from penstock.pipes._streams import (
+    LARGE_BYTES,
+    LazyFile,
+    MemoryFile,
+    check_place,
+    fresh,
+    named_stream,
+    reopenable,
+    seekable,
+)
 from penstock.pipes.handle import open_binary
+
+T = TypeVar("T")
 
 
 @functional_datapipe("load_from_zip")
@@ -81,14 +92,9 @@ class _Part:
         return int(self._index)
 
     def _opened(self, path: str, stream: Any) -> Iterator[tuple[str, Any]]:
-        file = fresh(stream)
+        file = seekable(fresh(stream))
         try:
-            if not (hasattr(file, "seekable") and file.seekable()):
-                file = io.BytesIO(file.read())
-            try:
-                archive = zipfile.ZipFile(file)
-            except zipfile.BadZipFile as error:
-                raise _damaged(path, "the list of its members", error) from error
+            archive = _tried(lambda: zipfile.ZipFile(file), path, "the list of its members")
             with archive:
                 yield from self._run(path, archive, reopenable(stream))
         finally:
@@ -105,19 +111,20 @@ class _Part:
             if info.file_size > LARGE_BYTES and origin is not None and not info.flag_bits & 1:
                 yield full, LazyFile(full, partial(_open_member, origin, info))
                 continue
-            try:
-                data = archive.read(info)
-            except Exception as error:
-                if isinstance(error, zipfile.BadZipFile) or is_damage(error):
-                    raise _damaged(path, f"the member {info.filename!r}", error) from error
-                error.add_note(f"penstock: {path}: the member {info.filename!r} cannot be read")
-                raise
+            data = _tried(partial(archive.read, info), path, f"the member {info.filename!r}")
             yield full, MemoryFile(data, full)
 
 
-def _damaged(path: str, where: str, error: Exception) -> DecodeError:
-    warnings.warn(f"Unable to extract files from corrupted zipfile stream {path} due to: {error}, abort!", stacklevel=2)
-    return DecodeError(f"{path}: {where}: {type(error).__name__}: {error}")
+def _tried(read: Callable[[], T], path: str, where: str) -> T:
+    try:
+        return read()
+    except Exception as error:
+        if isinstance(error, (zipfile.BadZipFile, ValueError)) or is_damage(error):  # ValueError: a place out of bounds
+            message = f"Unable to extract files from corrupted zipfile stream {path} due to: {error}, abort!"
+            warnings.warn(message, stacklevel=2)
+            raise DecodeError(f"{path}: {where}: {type(error).__name__}: {error}") from error
+        error.add_note(f"penstock: {path}: {where} cannot be read")  # encrypted, say, or in a way that Python cannot
+        raise
 
 
 def _open_member(path: str, info: zipfile.ZipInfo) -> IO[bytes]:
