@@ -18,6 +18,7 @@ from benchmarks import (
     b8_images,
     b9_pipes,
     b10_tar,
+    b11_items,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
 from benchmarks._record import as_json
@@ -38,6 +39,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B8": b8_images.groups,
     "B9": b9_pipes.groups,
     "B10": b10_tar.groups,
+    "B11": b11_items.groups,
 }
 
 
