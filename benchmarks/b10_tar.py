@@ -52,7 +52,9 @@ def webdataset(files: int) -> Iterator[float]:
     )
 
     urls = [{"url": str(_tar(files))}]
-    return _rounds(files, lambda: ((m["fname"], m["data"]) for m in tar_file_expander(url_opener(iter(urls)))))
+    return _rounds(
+        files, lambda: ((m["fname"], m["data"]) for m in tar_file_expander(url_opener(iter(urls))) if "fname" in m)
+    )
 
 
 def _rounds(files: int, members: Callable[[], Iterable[tuple[str, bytes]]]) -> Iterator[float]:

@@ -52,7 +52,7 @@ def _staying(root: Pipe) -> set[int]:
 
 
 def session_of(root: IterDataPipe[Any], start: Callable[[IterDataPipe[Any]], Session]) -> Session | None:
-    """Return a session that runs a part as ``start`` does, and the rest here; None if nothing of a graph must be here."""
+    """Return a session that runs a part as ``start`` does, and the rest here; None if nothing must run here."""
     part = replicable_part(root)
     if part is root:
         return None
