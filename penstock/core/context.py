@@ -79,7 +79,7 @@ class Dispatch(Protocol):
         start: tuple[int, State],
         alone: Callable[[tuple[int, State]], tuple[Stream[Any], Callable[[], tuple[int, State]]]],
     ) -> tuple[Stream[Any], Callable[[], tuple[int, State]]]:
-        """Return the stream of one lane of a feed, and what tells its position; ``alone`` reads without that process."""
+        """Return the stream of a lane of a feed, and what tells its position; ``alone`` reads without that process."""
         ...
 
     def ready(self) -> None:

@@ -163,7 +163,8 @@ class Feed(Generic[T]):
                 return own[0]() if own else self._position(lane)
 
         it = run()
-        return Stream(it, position, places=partial(places, share, start[0]), closers=(it, _Leaving(self, lane))), position
+        from_start = partial(places, share, start[0])
+        return Stream(it, position, places=from_start, closers=(it, _Leaving(self, lane))), position
 
     def leave(self, lane: int) -> None:
         """Forget a lane: nothing is kept for it any more. The last one closes the stream."""
