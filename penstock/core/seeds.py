@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import sys
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["draw_seed", "hash_key", "philox", "seed_globals"]
+__all__ = ["draw_seed", "epoch_in_reset", "hash_key", "philox", "seed_globals"]
+
+# The epoch that a reset function is being called for: a seed that it sets counts epochs from there.
+epoch_in_reset: ContextVar[int] = ContextVar("penstock_epoch_in_reset", default=0)
 
 
 def hash_key(*parts: object) -> tuple[int, int]:

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import weakref
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
 from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe, MapDataPipe
 from penstock.core.seeds import draw_seed
-from penstock.loader2.progress import with_bar
-from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session, first_progress
-from penstock.reading_service.in_process import InProcessReadingService
+from penstock.loader2.iterator import DataLoader2Iterator, Running
+from penstock.reading_service.base import Progress, ReadingService, Run, Session, first_progress
+from penstock.reading_service.legacy import ReadingServiceInterface, as_service
 from penstock.reading_service.length import graph_length
 from penstock.reading_service.prepare import as_pipe
 from penstock.state.snapshot import restored, snapshot
 
-__all__ = ["DataLoader2", "DataLoader2Iterator"]
+__all__ = ["DataLoader2"]
 
 T_co = TypeVar("T_co", covariant=True)
 Adapter = Callable[[Any], Any]
@@ -30,7 +30,8 @@ class DataLoader2(Generic[T_co]):
     Args:
         datapipe: the graph's last pipe. A torch ``Dataset`` or ``IterableDataset`` will do.
         datapipe_adapter_fn: a function of a graph, or several, applied in order; each returns a graph.
-        reading_service: where the graph runs; in this process unless given.
+        reading_service: where the graph runs; in this process unless given. A service of your own, by torchdata's
+            protocol (`ReadingServiceInterface`), will do.
         progress: show a tqdm bar over each epoch; a dict gives tqdm's arguments.
 
     Example:
@@ -49,17 +50,23 @@ class DataLoader2(Generic[T_co]):
         self,
         datapipe: IterDataPipe[T_co] | MapDataPipe[T_co] | Any,
         datapipe_adapter_fn: Adapter | Iterable[Adapter] | None = None,
-        reading_service: ReadingService | None = None,
+        reading_service: ReadingService | ReadingServiceInterface | None = None,
         *,
         progress: bool | dict[str, Any] = False,
     ) -> None:
+        if datapipe is None:
+            raise TypeError(
+                "DataLoader2 needs a datapipe: states hold no graph, so make the graph again, and then call "
+                "load_state_dict() or DataLoader2.from_state(datapipe, state)"
+            )
         graph: Any = as_pipe(datapipe)
         if datapipe_adapter_fn is not None:
             for adapter in [datapipe_adapter_fn] if callable(datapipe_adapter_fn) else datapipe_adapter_fn:
                 graph = adapter(graph)
         self.datapipe: Any = graph
-        self.reading_service = reading_service or InProcessReadingService()
-        self._graph = self.reading_service.adapt(graph)
+        self._service = as_service(reading_service)
+        self.reading_service: Any = self._service if reading_service is None else reading_service
+        self._graph = self._service.adapt(graph)
         self._progress = progress
         self._session: Session | None = None
         self._closed = False
@@ -67,8 +74,9 @@ class DataLoader2(Generic[T_co]):
         self._epoch = 0  # the number of the epoch that the next iterator begins
         self._drawn: int | None = None  # the seed of the next epoch where the user gave none, once somebody has asked
         self._loaded: dict[str, Any] | None = None  # a state that the next iterator continues from
-        self._running: _Running | None = None
+        self._running: Running | None = None
         self._batches = 0
+        self._paused = False
 
     def seed(self, seed: int) -> None:
         """Fix the run's seed, and count its epochs from 0 again.
@@ -99,18 +107,20 @@ class DataLoader2(Generic[T_co]):
         if self._running is not None:
             self._running.close()
         if self._session is None:
-            self._session = self.reading_service.start(self._graph)
-        loaded, self._loaded = self._loaded, None
+            self._session = self._service.start(self._graph)
+        loaded = self._loaded
         if loaded is not None:
             seed, epoch, delivered = loaded["seed"], loaded["epoch"], loaded["delivered"]
         else:
             seed, epoch = self._next_epoch()
             delivered = 0
-            self._drawn = None
         start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
         run = Run(seed, epoch, start or first_progress(self._session.plan, self._session.lanes))
+        self._running = Running(self._session.epoch(run), run, delivered)
+        # Only now: where a function of the user's has kept the epoch from beginning, it is still to come.
+        self._loaded = self._drawn = None
         self._epoch = epoch + 1
-        self._running = _Running(self._session.epoch(run), run, delivered)
+        self._paused = False
         iterator: DataLoader2Iterator[T_co] = DataLoader2Iterator(self, self._running)
         return iterator
 
@@ -128,8 +138,8 @@ class DataLoader2(Generic[T_co]):
 
     def __len__(self) -> int:
         """Return how many batches an epoch has, over all workers. TypeError where the graph cannot tell."""
-        workers: int = getattr(self.reading_service, "num_workers", 1) or 1
-        lanes = self._session.lanes if self._session is not None else getattr(self.reading_service, "lanes", None)
+        workers: int = getattr(self._service, "num_workers", 1) or 1
+        lanes = self._session.lanes if self._session is not None else getattr(self._service, "lanes", None)
         return graph_length(self._graph, lanes or workers, workers)
 
     def __getattr__(self, name: str) -> Any:
@@ -148,20 +158,28 @@ class DataLoader2(Generic[T_co]):
         seeded = self._seed is not None
         if running is None or running.ended:
             seed, epoch = self._next_epoch()
-            return snapshot(self._graph, seed, seeded, epoch, None, 0)
-        progress = dataclasses.asdict(running.epoch.progress)
-        return snapshot(self._graph, running.run.seed, seeded, running.run.epoch, progress, running.delivered)
+            state = snapshot(self._graph, seed, seeded, epoch, None, 0)
+        else:
+            progress = dataclasses.asdict(running.epoch.progress)
+            state = snapshot(self._graph, running.run.seed, seeded, running.run.epoch, progress, running.delivered)
+        of_service = self._service.save()
+        return state if of_service is None else {**state, "service": of_service}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Let the next iterator continue with the very next batch behind a state, on any number of workers.
 
         Raises:
             StateError: the state is of another graph.
+            TypeError: it has one of another kind of service.
         """
         state = restored(state, self._graph)
+        anew = self._service.load(state.get("service"))
         if self._running is not None:
             self._running.close()
             self._running = None
+        if anew and self._session is not None:
+            self._session.close()
+            self._session = None
         self._loaded = state
         if state["seeded"]:
             self._seed = state["seed"]
@@ -169,12 +187,53 @@ class DataLoader2(Generic[T_co]):
 
     @classmethod
     def from_state(
-        cls, datapipe: Any, state: dict[str, Any], reading_service: ReadingService | None = None
+        cls,
+        datapipe: Any,
+        state: dict[str, Any] | None = None,
+        reading_service: ReadingService | ReadingServiceInterface | None = None,
     ) -> DataLoader2[Any]:
-        """Return a loader over ``datapipe`` that continues from a state."""
+        """Return a loader over ``datapipe`` that continues from a state.
+
+        Raises:
+            TypeError: a graph is missing: states hold none, as torchdata's do.
+            StateError: the state is of another graph.
+        """
+        if not isinstance(state, dict):
+            raise TypeError(
+                "from_state(datapipe, state, reading_service=None) needs the datapipe: unlike torchdata's, a state "
+                "holds no pickled graph, so make the graph again"
+            )
         loader: DataLoader2[Any] = cls(datapipe, reading_service=reading_service)
         loader.load_state_dict(state)
         return loader
+
+    def _restore_checkpoint_beginning_of_epoch(self) -> None:
+        """Let the next iterator begin the epoch again that the loaded state is in, or else that began last."""
+        running = self._running
+        if self._loaded is not None:
+            self._loaded = {**self._loaded, "progress": None, "delivered": 0}
+        elif running is not None:
+            running.close()
+            self._loaded = snapshot(self._graph, running.run.seed, self._seed is not None, running.run.epoch, None, 0)
+            self._running = None
+
+    def _pause(self) -> None:
+        """Stop the running iterator until `_resume`; a service that cannot pause brings a warning."""
+        if self._signal("_pause", None):
+            self._paused = True
+        else:
+            warnings.warn("ReadingService doesn't support `_pause`.", stacklevel=3)
+
+    def _resume(self) -> None:
+        """Let a paused iterator go on."""
+        if not self._paused:
+            warnings.warn("Resume is called when `DataLoader2` is not paused. No operation is performed.", stacklevel=3)
+            return
+        self._signal("_resume", None)
+        self._paused = False
+
+    def _signal(self, hook: str, *arguments: Any) -> bool:
+        return self._service.signal(hook, self._session, *arguments)
 
     def stats(self) -> dict[str, Any]:
         """Return counts: the epoch, batches delivered in it and over all epochs, and how the graph divides."""
@@ -191,10 +250,12 @@ class DataLoader2(Generic[T_co]):
     def shutdown(self) -> None:
         """End the epoch and everything that runs. Shutting down twice does nothing."""
         self._closed = True
-        if self._running is not None:
-            self._running.close()
-        if self._session is not None:
-            self._session.close()
+        try:
+            if self._running is not None:
+                self._running.close()
+        finally:
+            if self._session is not None:
+                self._session.close()
 
     def __enter__(self) -> DataLoader2[T_co]:
         return self
@@ -203,53 +264,3 @@ class DataLoader2(Generic[T_co]):
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.shutdown()
-
-
-class _Running:
-    """An epoch that an iterator reads from."""
-
-    def __init__(self, epoch: Epoch, run: Run, delivered: int) -> None:
-        self.epoch = epoch
-        self.run = run
-        self.delivered = delivered
-        self.ended = False
-        self.closed = False
-
-    def close(self) -> None:
-        self.closed = True
-        self.epoch.close()
-
-
-class DataLoader2Iterator(Generic[T_co]):
-    """One epoch. A later iterator of the same loader ends it."""
-
-    def __init__(self, loader: DataLoader2[T_co], running: _Running) -> None:
-        self._loader = loader
-        self._running = running
-        self._items: Iterator[T_co] = running.epoch
-        if loader._progress:
-            self._items = with_bar(loader, running.epoch, running.delivered, loader._progress)
-        self._finalizer = weakref.finalize(self, running.epoch.close)
-
-    def __iter__(self) -> DataLoader2Iterator[T_co]:
-        return self
-
-    def __next__(self) -> T_co:
-        running = self._running
-        if running.closed and not running.ended:
-            raise RuntimeError(
-                "This iterator has been invalidated because another iterator has been created from the same DataLoader2"
-                if not self._loader._closed
-                else "This iterator has ended: its DataLoader2 has been shut down"
-            )
-        try:
-            item = next(self._items)
-        except StopIteration:
-            running.ended = True
-            raise
-        running.delivered += 1
-        self._loader._batches += 1
-        return item
-
-    def __len__(self) -> int:
-        return len(self._loader)

@@ -9,16 +9,16 @@ from penstock.core.chunk import DataChunk
 from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
-from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream
 from penstock.pipes._places import placed
+from penstock.pipes._shuffling import Shuffling, shuffle_key
 from penstock.pipes.randomness import with_generator
 
 T = TypeVar("T")
 
 
 @functional_datapipe("in_batch_shuffle")
-class InBatchShuffler(IterDataPipe[DataChunk[T]]):
+class InBatchShuffler(Shuffling, IterDataPipe[DataChunk[T]]):
     """Put the items of each batch into a random order (functional name: ``in_batch_shuffle``).
 
     The order depends on the seed, the epoch and the batch's place, and on nothing else: the batch gets the same one on
@@ -40,18 +40,6 @@ class InBatchShuffler(IterDataPipe[DataChunk[T]]):
     def __init__(self, source_datapipe: IterDataPipe[Sequence[T]]) -> None:
         check_source(self, source_datapipe)
         self.datapipe: IterDataPipe[Sequence[T]] = source_datapipe
-        self._enabled = True
-        self._seed: int | None = None
-
-    def set_shuffle(self, shuffle: bool = True) -> InBatchShuffler[T]:
-        """Switch shuffling on or off, in place."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int) -> InBatchShuffler[T]:
-        """Fix the seed of this pipe, in place, whatever the run's seed is. Epochs still differ."""
-        self._seed = seed
-        return self
 
     def __len__(self) -> int:
         return len(self.datapipe)
@@ -61,7 +49,7 @@ class InBatchShuffler(IterDataPipe[DataChunk[T]]):
         if not self._enabled:
             chunks = (batch if isinstance(batch, DataChunk) else DataChunk(batch) for batch in up.it)
             return up.onward(chunks, skip=up.skip, places=up.places)
-        key = ctx.key(self) if self._seed is None else hash_key(self._seed, ctx.epoch, ctx.passes, ctx.name(self))
+        key = shuffle_key(self, ctx)
         pairs = with_generator(up.it, places, key)
         shuffled = (DataChunk(batch[i] for i in rng.permutation(len(batch)).tolist()) for batch, rng in pairs)
         return up.onward(shuffled, state=tell, skip=skip, places=up.places)

@@ -71,6 +71,11 @@ class ShardingFilter(IterDataPipe[T]):
         if self.sharding_group_filter in (None, sharding_group):
             self._groups = {**self._groups, int(sharding_group): (num_of_instances, instance_id)}
 
+    @property
+    def is_applied(self) -> bool:
+        """Whether `apply_sharding` has fixed the pipe's share."""
+        return bool(self._groups)
+
     def _applied(self) -> Share | None:
         if not self._groups:
             return None

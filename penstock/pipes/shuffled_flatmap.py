@@ -8,20 +8,20 @@ from typing import Any, TypeVar
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
-from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream
 from penstock.core.tape import Tape
 from penstock.pipes._columns import Columns, check_columns, pick
 from penstock.pipes._draws import draws
 from penstock.pipes._held import holding
 from penstock.pipes._nested import Counted, nested
+from penstock.pipes._shuffling import Shuffling, shuffle_key
 
 T = TypeVar("T")
 U = TypeVar("U")
 
 
 @functional_datapipe("shuffled_flatmap")
-class ShuffledFlatMapper(IterDataPipe[U]):
+class ShuffledFlatMapper(Shuffling, IterDataPipe[U]):
     """Turn each item into any number of items, and mix those of several (functional name: ``shuffled_flatmap``).
 
     Each next item comes from one of the iterables that are open, chosen at random. When one ends, the next begins.
@@ -60,18 +60,6 @@ class ShuffledFlatMapper(IterDataPipe[U]):
         self.fn = fn
         self.input_col = input_col
         self.buffer_size = buffer_size
-        self._enabled = True
-        self._seed: int | None = None
-
-    def set_shuffle(self, shuffle: bool = True) -> ShuffledFlatMapper[U]:
-        """Switch shuffling on or off, in place. Off, it is a `flatmap`."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int) -> ShuffledFlatMapper[U]:
-        """Fix the seed of this pipe, in place, whatever the run's seed is. Epochs still differ."""
-        self._seed = seed
-        return self
 
     def __len__(self) -> int:
         if self.fn is not None or self.input_col is not None:
@@ -82,7 +70,7 @@ class ShuffledFlatMapper(IterDataPipe[U]):
         if not self._enabled:
             return nested(self, self.datapipe, self.expand, ctx, state)
         name = ctx.name(self)
-        key = ctx.key(self) if self._seed is None else hash_key(self._seed, ctx.epoch, ctx.passes, name)
+        key = shuffle_key(self, ctx)
         return holding(self, self.datapipe, _Open(self, name, key), ctx, state)
 
     def expand(self, item: Any) -> Iterable[U]:

@@ -15,6 +15,7 @@ from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.seeds import hash_key, philox
 from penstock.core.stream import State, Stream
+from penstock.pipes._shuffling import Shuffling, shuffle_key
 from penstock.pipes.batcher import UnBatcher
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ _SMALLEST_STEP, _LARGEST_STEP = 8, 1024
 
 
 @functional_datapipe("shuffle")
-class Shuffler(IterDataPipe[T]):
+class Shuffler(Shuffling, IterDataPipe[T]):
     """Shuffle a stream window by window (functional name: ``shuffle``).
 
     A window is ``buffer_size`` consecutive items. An item therefore moves by less than two windows; shuffle the files
@@ -53,18 +54,6 @@ class Shuffler(IterDataPipe[T]):
             raise AssertionError(f"buffer_size should be larger than 0, got {buffer_size}")
         self.datapipe: IterDataPipe[T] = UnBatcher(source_datapipe, unbatch_level) if unbatch_level else source_datapipe
         self.buffer_size = buffer_size
-        self._enabled = True
-        self._seed: int | None = None
-
-    def set_shuffle(self, shuffle: bool = True) -> Shuffler[T]:
-        """Switch shuffling on or off, in place."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int) -> Shuffler[T]:
-        """Fix the seed of this pipe, in place, whatever the run's seed is. Epochs still differ."""
-        self._seed = seed
-        return self
 
     def __len__(self) -> int:
         return len(self.datapipe)
@@ -78,7 +67,7 @@ class Shuffler(IterDataPipe[T]):
         up = ctx.build(self.datapipe, anchor, indices=True)
         if saved is None:  # also the start is a place: what a cache repeats is not what its source would give now
             anchor = up.state()
-        key = ctx.key(self) if self._seed is None else hash_key(self._seed, ctx.epoch, ctx.passes, name)
+        key = shuffle_key(self, ctx)
         here: tuple[Any, int, int, Iterator[T]] | None = None
 
         def pieces() -> Iterator[Iterator[T]]:

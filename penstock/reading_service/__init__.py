@@ -3,13 +3,20 @@
 from penstock.core.context import WorkerInfo
 from penstock.reading_service.base import Epoch, ReadingService, Run, Session
 from penstock.reading_service.in_process import InProcessReadingService
-from penstock.reading_service.processes import MultiProcessingReadingService
+from penstock.reading_service.legacy import CheckpointableReadingServiceInterface, ReadingServiceInterface
+from penstock.reading_service.processes import (
+    MultiProcessingReadingService,
+    PrototypeMultiProcessingReadingService,
+)
 
 __all__ = [
+    "CheckpointableReadingServiceInterface",
     "Epoch",
     "InProcessReadingService",
     "MultiProcessingReadingService",
+    "PrototypeMultiProcessingReadingService",
     "ReadingService",
+    "ReadingServiceInterface",
     "Run",
     "Session",
     "WorkerInfo",

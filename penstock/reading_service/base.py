@@ -57,9 +57,14 @@ class Run:
 
 
 class Epoch(ABC):
-    """An epoch that runs: an iterator over its items, with `progress` after the last of them."""
+    """An epoch that runs: an iterator over its items, with `progress` after the last of them.
+
+    Attributes:
+        target: what has the attributes that the loader's iterator has not; None where that is the loader's graph.
+    """
 
     progress: Progress
+    target: Any = None
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -105,3 +110,26 @@ class ReadingService(ABC):
     @abstractmethod
     def start(self, graph: IterDataPipe[Any]) -> Session:
         """Set an adapted graph up to run."""
+
+    def save(self) -> Any:
+        """Return what of the service itself belongs into a loader's state, as JSON values; None if nothing does."""
+        return None
+
+    def load(self, saved: Any) -> bool:
+        """Take what `save` returned; tell whether a session that runs must make way for it.
+
+        Raises:
+            TypeError: it is of another kind of service.
+        """
+        if saved is not None:
+            raise TypeError(
+                f"the state has one of the service {saved['service']}, which {type(self).__name__} cannot restore"
+            )
+        return False
+
+    def signal(self, hook: str, session: Session | None, *arguments: Any) -> bool:
+        """Tell the service that the loader pauses, resumes or limits; return False where it cannot.
+
+        Nothing need be stopped for it: no service of ours works further ahead than its buffers reach.
+        """
+        return True

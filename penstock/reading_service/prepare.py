@@ -29,13 +29,14 @@ def as_pipe(data: Any) -> Pipe:
     raise TypeError(f"a DataPipe or a torch Dataset is expected, but got {type(data).__name__}")
 
 
-def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
+def prepared(graph: Pipe, *, sharded: bool, quiet: bool = False) -> IterDataPipe[Any]:
     """Return a copy of the graph in which every pipe has its name, and no two processes would see different sources.
 
     Args:
         graph: the user's graph. A MapDataPipe at its end is iterated by index and, if ``sharded``, divided as torch
             divides datasets.
         sharded: the work will be divided; duplicates are worth a warning.
+        quiet: but not here.
     """
     named = names(graph)
     inert = _inert_points(graph)
@@ -57,7 +58,7 @@ def prepared(graph: Pipe, *, sharded: bool) -> IterDataPipe[Any]:
     division = plan(root if part is None else part)
     if part is None:
         return root
-    if sharded and division.kind == "whole":
+    if sharded and not quiet and division.kind == "whole":
         warnings.warn(
             f"the graph that ends in {describe(graph)} has no sharding point: every worker yields every item. "
             "Add .sharding_filter() as early as possible, behind a .shuffle()",

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from penstock.core.context import WorkerInfo
     from penstock.core.seed_generator import SeedGenerator
 
-__all__ = ["MultiProcessingReadingService"]
+__all__ = ["MultiProcessingReadingService", "PrototypeMultiProcessingReadingService"]
 
 
 class MultiProcessingReadingService(ReadingService):
@@ -82,11 +82,15 @@ class MultiProcessingReadingService(ReadingService):
         self.buffer_bytes = buffer_bytes
 
     def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
-        return prepared(graph, sharded=self.num_workers > 0)
+        # A function that changes the graph may divide it; a worker says so where it has not.
+        return prepared(graph, sharded=self.num_workers > 0, quiet=self.worker_init_fn is not None)
 
     def start(self, graph: IterDataPipe[Any]) -> Session:
         if self.num_workers == 0:
-            return InProcessReadingService(lanes=self.lanes).start(graph)
+            in_process = InProcessReadingService(
+                init_fn=self.worker_init_fn, reset_fn=self.worker_reset_fn, lanes=self.lanes
+            )
+            return in_process.start(graph)
         from penstock.reading_service.process_session import (
             ProcessSession,
         )  # sockets and processes only where they are used
@@ -95,3 +99,15 @@ class MultiProcessingReadingService(ReadingService):
             return ProcessSession(part, self)
 
         return session_of(graph, start) or start(graph)
+
+
+class PrototypeMultiProcessingReadingService(MultiProcessingReadingService):
+    """Has torchdata's former name of `MultiProcessingReadingService`, and a warning."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        warnings.warn(
+            "`PrototypeMultiProcessingReadingService` is deprecated: please use `MultiProcessingReadingService`",
+            FutureWarning,
+            stacklevel=2,
+        )
+        super().__init__(*args, **kwargs)

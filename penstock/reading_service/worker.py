@@ -19,14 +19,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from penstock.core.context import Outlet, WorkerInfo
-from penstock.core.errors import TransportError
+from penstock.core.errors import StateError, TransportError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
-from penstock.core.seed_generator import SeedGenerator
 from penstock.core.walk import describe, names, walk
 from penstock.reading_service.base import Run
 from penstock.reading_service.dispatch import Dispatch
 from penstock.reading_service.dispatcher import Dispatcher
+from penstock.reading_service.hooks import initialized, is_divided, reset
 from penstock.reading_service.lanes import END, read_lanes
 from penstock.reading_service.outbox import Outbox
 from penstock.transport.arena import Arena
@@ -120,9 +120,8 @@ class _Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(1)
-        if options["init_fn"] is not None:
-            graph = options["init_fn"](graph, self._info) or graph
-        self._graph = graph
+        self._graph = graph = initialized(options["init_fn"], graph, info, "worker_init_fn")
+        self._divided = options["init_fn"] is not None and is_divided(graph, info)
         _sample(self._arena, self._graph)
 
     def serve(self) -> None:
@@ -148,9 +147,12 @@ class _Worker:
                 self._sender.send(FAILED, epoch, encode_error(error, _remote(error)))
 
     def _epoch(self, epoch: int, run: Run, local: tuple[int, ...], *, traced: bool) -> None:
-        graph = self._graph
-        if self._reset_fn is not None:
-            graph = self._reset_fn(graph, self._info, SeedGenerator(run.seed).spawn(self._info.worker_id)) or graph
+        if self._divided and run.progress.lanes != self._info.num_workers:
+            raise StateError(
+                f"worker_init_fn divides the graph among {self._info.num_workers} workers, and the state was saved by "
+                f"{run.progress.lanes}: restore it on as many, or divide the graph by a sharding_filter of its own"
+            )
+        graph = reset(self._reset_fn, self._graph, self._info, run, "worker_reset_fn")
         outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
         dispatch = self._dispatch
         if dispatch is not None:

@@ -11,8 +11,8 @@ from penstock.core.context import Context
 from penstock.core.permutation import Permutation
 from penstock.core.pipe import IterDataPipe, MapDataPipe, check_source
 from penstock.core.registry import functional_datapipe
-from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream, sequence_stream
+from penstock.pipes._shuffling import Shuffling, shuffle_key
 
 T = TypeVar("T")
 
@@ -20,7 +20,7 @@ _SMALLEST, _LARGEST = 256, 8192  # indices computed at once: few after a jump, m
 
 
 @functional_datapipe("shuffle", on=MapDataPipe)
-class Shuffler(IterDataPipe[T]):
+class Shuffler(Shuffling, IterDataPipe[T]):
     """Yield every item once, in random order (functional name: ``shuffle``, on MapDataPipes).
 
     The order is a permutation of all indices, computed as it is needed: memory and state do not grow with the data, and
@@ -43,18 +43,6 @@ class Shuffler(IterDataPipe[T]):
         check_source(self, datapipe, MapDataPipe)
         self.datapipe = datapipe
         self.indices = None if indices is None else list(indices)
-        self._enabled = True
-        self._seed: int | None = None
-
-    def set_shuffle(self, shuffle: bool = True) -> Shuffler[T]:
-        """Switch shuffling on or off, in place."""
-        self._enabled = shuffle
-        return self
-
-    def set_seed(self, seed: int) -> Shuffler[T]:
-        """Fix the seed of this pipe, in place, whatever the run's seed is. Epochs still differ."""
-        self._seed = seed
-        return self
 
     def __len__(self) -> int:
         return len(self.datapipe) if self.indices is None else len(self.indices)
@@ -64,7 +52,7 @@ class Shuffler(IterDataPipe[T]):
         begin: int = ctx.own(self, state) or 0
         order = None
         if self._enabled:
-            key = ctx.key(self) if self._seed is None else hash_key(self._seed, ctx.epoch, ctx.passes, name)
+            key = shuffle_key(self, ctx)
             order = Permutation(len(self), key)
         places = _Run(len(self), begin, order.between if order else lambda low, high: range(low, high))
         pool = self.indices
