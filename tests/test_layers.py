@@ -35,16 +35,14 @@ MAY_IMPORT = {
     "iterstream": ("core", "pipes", "drivers", "monitor"),
 }
 # May import all of the above, and the facade; nothing imports them.
-LEAVES = ("integrations", "cli", "testing")
+LEAVES = ("integrations", "cli", "testing", "__main__")
 # `penstock/__init__.py`: gathers what is public, from any layer but the leaves.
 FACADE = ""
 
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
-ONLY_IN_FUNCTIONS = {"torch", "pyarrow", "zarr", "fsspec", "orjson", "zstandard", "google_crc32c"} | {
-    "datasets",
-    "rarfile",
-    "requests",
-    "urllib3",
+ONLY_IN_FUNCTIONS = {
+    *("torch", "pyarrow", "zarr", "fsspec"),
+    *("datasets", "google_crc32c", "graphviz", "orjson", "rarfile", "requests", "urllib3", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.
@@ -63,7 +61,7 @@ class Import:
 
 def faults(module: str, source: str) -> list[str]:
     """What the table forbids in one module (named below penstock: "core.pipe"; "" is the facade)."""
-    layer = module.partition(".")[0]
+    layer = "cli" if module == "__main__" else module.partition(".")[0]
     if layer not in MAY_IMPORT and layer not in LEAVES and layer != FACADE:
         return [f"{module}: {layer!r} is no layer of the table"]
     found = []
