@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -193,6 +194,14 @@ CASES = {
         "from torch.utils.data.graph_settings import apply_sharding, get_all_graph_pipes",
         "from penstock.graph import apply_sharding, get_all_graph_pipes",
     ),
+    "adapters": (
+        "from torchdata.dataloader2.adapter import Shuffle, CacheTimeout",
+        "from penstock.loader2 import Shuffle, CacheTimeout",
+    ),
+    "services": (
+        "from torchdata.dataloader2.reading_service import InProcessReadingService, ReadingServiceInterface",
+        "from penstock.reading_service import InProcessReadingService, ReadingServiceInterface",
+    ),
     "the linter": (
         "from torchdata.dataloader2.linter import _check_shuffle_before_sharding",
         "from penstock.graph.lint import _check_shuffle_before_sharding",
@@ -318,3 +327,12 @@ def test_the_module_is_the_command(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert "+from penstock.pipes import Mapper" in done.stdout
     assert subprocess.run([sys.executable, "-m", "penstock"], capture_output=True, timeout=60).returncode == 2
+
+
+def test_the_programs_in_the_documentation_run() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "migrate-from-torchdata.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == 3
+    for block in blocks:
+        done = subprocess.run([sys.executable, "-c", block], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, block + done.stderr

@@ -38,7 +38,7 @@ class Missing:
 
 
 _PIPES, _MAPS = "penstock.pipes", "penstock.pipes.map"
-_SERVICES = ("penstock", "penstock.loader2", "penstock.reading_service", "penstock.adapters", "penstock.graph")
+_SERVICES = ("penstock", "penstock.loader2", "penstock.reading_service", "penstock.graph")
 
 # A module of the old program: the modules of penstock in which its names are looked for. The first one is what the
 # module itself becomes. A name in a module below is looked for in the same places.
@@ -48,7 +48,7 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "torchdata.datapipes.map": (_MAPS,),
     "torchdata.datapipes.utils": (_PIPES, "penstock.graph"),
     "torchdata.dataloader2": _SERVICES,
-    "torchdata.dataloader2.adapter": ("penstock.adapters", "penstock.loader2", "penstock"),
+    "torchdata.dataloader2.adapter": ("penstock.loader2",),
     "torchdata.dataloader2.graph": ("penstock.graph", "penstock.graph.dispatch"),
     "torchdata.dataloader2.linter": ("penstock.graph.lint",),
     "torchdata.dataloader2.random": ("penstock.graph",),
@@ -70,7 +70,6 @@ _RENAMED = {"_find_replicable_branches": "find_replicable_branches"}
 _INSTEAD = {
     "WorkerException": "an exception in a worker arrives as what it is, with notes that say where it comes from; "
     "a worker that dies raises penstock.WorkerDied",
-    "PauseIteration": "nothing pauses an iterator; take a state_dict() and go on from it",
     "communication": "workers are the service's own affair; their errors arrive as what they are",
     "traverse": "use penstock.graph.traverse_dps",
     "DFIterDataPipe": "pipes of data frames are plain IterDataPipes",
