@@ -1,14 +1,12 @@
-"""The worker processes of one loader, and the epochs that they run."""
+"""The worker processes of one loader: starting them, ending them, and saying how one died."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import socket
 import time
 import weakref
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +15,9 @@ from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.core.walk import walk
 from penstock.reading_service.base import Epoch, Run, Session
-from penstock.reading_service.outbox import BUNDLE
 from penstock.reading_service.process import Launcher, Process, launcher
-from penstock.reading_service.worker import DISPATCHER, FAILED
+from penstock.reading_service.process_epoch import ProcessEpoch
+from penstock.reading_service.worker import DISPATCHER
 from penstock.transport.arena import Arena, default_budget
 from penstock.transport.payload import payload_file
 from penstock.transport.receiver import Receiver
@@ -28,15 +26,14 @@ from penstock.transport.wire import Disconnected
 if TYPE_CHECKING:
     from penstock.reading_service.processes import MultiProcessingReadingService
 
-__all__ = ["ProcessSession"]
+__all__ = ["ProcessSession", "Worker"]
 
-_LOOK_EVERY_S = 5.0  # how often a wait makes sure that the worker is alive
 _GRACE_S = 0.3  # how long a worker may take to end by itself; one that is in a function then is killed
 _PROBE_S = 1.0  # how long it may take to start a worker and run the batch that killed one again
 
 
 @dataclass
-class _Worker:
+class Worker:
     """One worker, as the main process holds it."""
 
     number: int
@@ -50,6 +47,7 @@ class ProcessSession(Session):
     def __init__(self, graph: IterDataPipe[Any], service: MultiProcessingReadingService) -> None:
         self.plan = plan(graph)
         self._service = service
+        self.num_workers = service.num_workers
         self.lanes = service.lanes or service.num_workers
         if self.plan.kind == "whole":
             self.lanes = service.num_workers
@@ -63,11 +61,11 @@ class ProcessSession(Session):
         )
         self._launcher: Launcher | None = None
         self._graph_fd = -1
-        self._owned: list[_Worker] = []
+        self.everyone: list[Worker] = []
         self._epochs = 0
         self._broken = False
-        self.workers: list[_Worker] = []
-        self.dispatcher: _Worker | None = None
+        self.workers: list[Worker] = []
+        self.dispatcher: Worker | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
         self._start()
 
@@ -75,8 +73,8 @@ class ProcessSession(Session):
         service = self._service
         budget = service.buffer_bytes or default_budget()
         self._launcher = launcher(service.multiprocessing_context)
-        self._owned, self.workers, self.dispatcher = [], [], None
-        self._finalizer = weakref.finalize(self, _close, os.getpid(), self._owned, self._launcher)
+        self.everyone, self.workers, self.dispatcher = [], [], None
+        self._finalizer = weakref.finalize(self, _close, os.getpid(), self.everyone, self._launcher)
         try:
             self._graph_fd = os.open(os.devnull, os.O_RDONLY)
             if service.multiprocessing_context != "fork":
@@ -84,8 +82,8 @@ class ProcessSession(Session):
                 self._graph_fd = payload_file(self._payload)
             try:
                 for number in range(service.num_workers):
-                    self._owned.append(self._launch(number, budget // service.num_workers))
-                self.workers = self._owned[:]
+                    self.everyone.append(self._launch(number, budget // service.num_workers))
+                self.workers = self.everyone[:]
                 if any(getattr(pipe, "dispatches", False) for pipe in walk(self._payload[0])):
                     self._connect(budget // service.num_workers)
             finally:
@@ -94,7 +92,7 @@ class ProcessSession(Session):
             self.close()
             raise
 
-    def _launch(self, number: int, size: int) -> _Worker:
+    def _launch(self, number: int, size: int) -> Worker:
         assert self._launcher is not None
         mine, theirs = socket.socketpair()
         arena_fd = Arena.create(size)
@@ -110,12 +108,12 @@ class ProcessSession(Session):
         ahead: int = self._payload[1]["ahead"]
         receiver = Receiver(mine, arena, max(1, ahead // 2))
         receiver.command("hello", number, self._service.num_workers)
-        return _Worker(number, process, receiver)
+        return Worker(number, process, receiver)
 
     def _connect(self, size: int) -> None:
         """Start the dispatching process, and connect it with each worker."""
         self.dispatcher = self._launch(DISPATCHER, 1 << 20)
-        self._owned.append(self.dispatcher)
+        self.everyone.append(self.dispatcher)
         for worker in self.workers:
             ends = socket.socketpair()
             arena_fd = Arena.create(size)
@@ -131,13 +129,13 @@ class ProcessSession(Session):
             self._start()
             self._broken = False
         self._epochs += 1
-        return _ProcessEpoch(self, run, self._epochs)
+        return ProcessEpoch(self, run, self._epochs)
 
     def break_(self) -> None:
         """Say that a socket may have been left in the middle of a message: the next epoch gets new workers."""
         self._broken = True
 
-    def died(self, worker: _Worker, run: Run, lane: int) -> WorkerDied:
+    def died(self, worker: Worker, run: Run, lane: int) -> WorkerDied:
         """Return the error for a worker that closed its socket."""
         self._broken = True
         code = worker.process.exitcode(1.0)
@@ -166,8 +164,8 @@ class ProcessSession(Session):
         until = time.monotonic() + _PROBE_S
         helper = ProcessSession.__new__(ProcessSession)
         helper._service, helper._payload = self._service, self._payload
-        helper._launcher, helper._owned = launcher(self._service.multiprocessing_context), []
-        finalizer = weakref.finalize(helper, _close, os.getpid(), helper._owned, helper._launcher)
+        helper._launcher, helper.everyone = launcher(self._service.multiprocessing_context), []
+        finalizer = weakref.finalize(helper, _close, os.getpid(), helper.everyone, helper._launcher)
         try:
             fork = self._service.multiprocessing_context == "fork"
             helper._graph_fd = os.open(os.devnull, os.O_RDONLY) if fork else payload_file(self._payload)
@@ -175,7 +173,7 @@ class ProcessSession(Session):
                 worker = helper._launch(number, 64 << 20)
             finally:
                 os.close(helper._graph_fd)
-            helper._owned.append(worker)
+            helper.everyone.append(worker)
             worker.receiver.command("trace", 1, run, (lane,))
             try:
                 worker.receiver.receive(1, max(0.1, until - time.monotonic()))
@@ -190,7 +188,7 @@ class ProcessSession(Session):
             self._finalizer()
 
 
-def _close(pid: int, workers: list[_Worker], launcher: Launcher) -> None:
+def _close(pid: int, workers: list[Worker], launcher: Launcher) -> None:
     """End all workers: a closed socket asks them to, and who does not is killed."""
     if os.getpid() != pid:  # a fork of the trainer: they are not its own
         return
@@ -204,122 +202,3 @@ def _close(pid: int, workers: list[_Worker], launcher: Launcher) -> None:
         worker.process.exitcode(5.0)
     workers.clear()
     launcher.close()
-
-
-class _ProcessEpoch(Epoch):
-    """Takes items from the workers, in the order that the graph, the seed and the epoch define."""
-
-    def __init__(self, session: ProcessSession, run: Run, number: int) -> None:
-        self._session = session
-        self._number = number
-        start = run.progress
-        self._blocks = start.kind == "blocks"
-        count = session._service.num_workers
-        # With blocks, a worker's lane is its own number, whatever the topology of the run that saved the state.
-        lanes = count if self._blocks else start.lanes
-        self.progress = dataclasses.replace(
-            start, lanes=lanes, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
-        )
-        self._run = Run(run.seed, run.epoch, self.progress)
-        self._pid = os.getpid()
-        self._order = [lane for lane in range(lanes) if lane not in start.ended]
-        first = start.next % lanes if self._blocks else start.next
-        self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
-        self._closed = False
-        self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
-        if session.dispatcher is not None:
-            session.dispatcher.receiver.command("epoch", number, self._run)
-        for worker in session.workers:
-            local = tuple(lane for lane in self._order if lane % count == worker.number)
-            worker.receiver.command("epoch", number, self._run, local)
-
-    def __next__(self) -> Any:
-        order, progress = self._order, self.progress
-        while order and not self._closed:
-            lane = order[self._at]
-            bundle = self._bundles[lane % len(self._bundles)]
-            if not bundle.left and not self._receive(lane):
-                continue
-            bundle = self._bundles[lane % len(self._bundles)]
-            bundle.left -= 1
-            item = bundle.items.pop()[1]
-            key = "0" if self._blocks else str(lane)
-            progress.behind[key] = progress.behind.get(key, 0) + 1
-            if self._blocks:
-                progress.next += 1
-            else:
-                progress.next = lane + 1 if lane + 1 < progress.lanes else 0
-            if not bundle.left:
-                for of, state in bundle.states.items():
-                    self._stands(of, state)
-            self._at = self._at + 1 if self._at + 1 < len(order) else 0
-            return item
-        self._closed = True
-        raise StopIteration
-
-    def _stands(self, lane: int, state: Any) -> None:
-        key = "0" if self._blocks else str(lane)
-        self.progress.states[key] = state
-        self.progress.behind.pop(key, None)
-
-    def _receive(self, lane: int) -> bool:
-        """Get the next bundle of the worker that has a lane; tell whether there is one, or the lane has ended."""
-        if os.getpid() != self._pid:
-            raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
-        session = self._session
-        worker = session.workers[lane % session._service.num_workers]
-        try:
-            while (message := worker.receiver.receive(self._number, _LOOK_EVERY_S)) is None:
-                if worker.process.exitcode(0) is not None:
-                    raise Disconnected
-        except Disconnected:
-            self._closed = True
-            raise session.died(worker, self._run, lane) from None
-        except BaseException:
-            session.break_()
-            self._closed = True
-            raise
-        if message.kind == BUNDLE:
-            self._bundles[worker.number] = _Bundle(*message.content)
-            return True
-        if message.kind == FAILED:
-            self._closed = True
-            function, arguments = _loaded(message.content)
-            error = function(*arguments)
-            if isinstance(error, WorkerDied) and session.dispatcher is not None:  # the worker saw it, and knows no more
-                raise session.died(session.dispatcher, self._run, lane) from None
-            raise error
-        self._ended(message.content)
-        return False
-
-    def _ended(self, lane: int) -> None:
-        if self._blocks:  # whoever has no block left says that there is none
-            self._order.clear()
-            return
-        self._order.remove(lane)
-        self.progress.ended.append(lane)
-        self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
-        if self._at >= len(self._order):
-            self._at = 0
-
-    def close(self) -> None:
-        if self._closed or os.getpid() != self._pid:
-            return
-        self._closed = True
-        for worker in self._session._owned:
-            worker.receiver.command("stop", self._number)
-
-
-class _Bundle:
-    """Items of one worker on their way to the loop, and what is known of its lanes behind the last of them."""
-
-    def __init__(self, items: Sequence[tuple[int, Any]], states: dict[int, Any]) -> None:
-        self.items = list(reversed(items))
-        self.left = len(items)
-        self.states = states
-
-
-def _loaded(data: bytes) -> Any:
-    import pickle
-
-    return pickle.loads(data)

@@ -1,0 +1,135 @@
+"""An epoch on worker processes: their items, in the order that the graph, the seed and the epoch define."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pickle
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.errors import WorkerDied
+from penstock.reading_service.base import Epoch, Run
+from penstock.reading_service.outbox import BUNDLE
+from penstock.reading_service.worker import FAILED
+from penstock.transport.wire import Disconnected
+
+if TYPE_CHECKING:
+    from penstock.reading_service.process_session import ProcessSession
+
+__all__ = ["ProcessEpoch"]
+
+_LOOK_EVERY_S = 5.0  # how often a wait makes sure that the worker is alive
+
+
+class ProcessEpoch(Epoch):
+    """Takes items from the workers, in the order that the graph, the seed and the epoch define."""
+
+    def __init__(self, session: ProcessSession, run: Run, number: int) -> None:
+        self._session = session
+        self._number = number
+        start = run.progress
+        self._blocks = start.kind == "blocks"
+        count = session.num_workers
+        # With blocks, a worker's lane is its own number, whatever the topology of the run that saved the state.
+        lanes = count if self._blocks else start.lanes
+        self.progress = dataclasses.replace(
+            start, lanes=lanes, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
+        )
+        self._run = Run(run.seed, run.epoch, self.progress)
+        self._pid = os.getpid()
+        self._order = [lane for lane in range(lanes) if lane not in start.ended]
+        first = start.next % lanes if self._blocks else start.next
+        self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
+        self._closed = False
+        self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
+        if session.dispatcher is not None:
+            session.dispatcher.receiver.command("epoch", number, self._run)
+        for worker in session.workers:
+            local = tuple(lane for lane in self._order if lane % count == worker.number)
+            worker.receiver.command("epoch", number, self._run, local)
+
+    def __next__(self) -> Any:
+        order, progress = self._order, self.progress
+        while order and not self._closed:
+            lane = order[self._at]
+            bundle = self._bundles[lane % len(self._bundles)]
+            if not bundle.left and not self._receive(lane):
+                continue
+            bundle = self._bundles[lane % len(self._bundles)]
+            bundle.left -= 1
+            item = bundle.items.pop()[1]
+            key = "0" if self._blocks else str(lane)
+            progress.behind[key] = progress.behind.get(key, 0) + 1
+            if self._blocks:
+                progress.next += 1
+            else:
+                progress.next = lane + 1 if lane + 1 < progress.lanes else 0
+            if not bundle.left:
+                for of, state in bundle.states.items():
+                    self._stands(of, state)
+            self._at = self._at + 1 if self._at + 1 < len(order) else 0
+            return item
+        self._closed = True
+        raise StopIteration
+
+    def _stands(self, lane: int, state: Any) -> None:
+        key = "0" if self._blocks else str(lane)
+        self.progress.states[key] = state
+        self.progress.behind.pop(key, None)
+
+    def _receive(self, lane: int) -> bool:
+        """Get the next bundle of the worker that has a lane; tell whether there is one, or the lane has ended."""
+        if os.getpid() != self._pid:
+            raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
+        session = self._session
+        worker = session.workers[lane % session.num_workers]
+        try:
+            while (message := worker.receiver.receive(self._number, _LOOK_EVERY_S)) is None:
+                if worker.process.exitcode(0) is not None:
+                    raise Disconnected
+        except Disconnected:
+            self._closed = True
+            raise session.died(worker, self._run, lane) from None
+        except BaseException:
+            session.break_()
+            self._closed = True
+            raise
+        if message.kind == BUNDLE:
+            self._bundles[worker.number] = _Bundle(*message.content)
+            return True
+        if message.kind == FAILED:
+            self._closed = True
+            function, arguments = pickle.loads(message.content)
+            error = function(*arguments)
+            if isinstance(error, WorkerDied) and session.dispatcher is not None:  # the worker saw it, and knows no more
+                raise session.died(session.dispatcher, self._run, lane) from None
+            raise error
+        self._ended(message.content)
+        return False
+
+    def _ended(self, lane: int) -> None:
+        if self._blocks:  # whoever has no block left says that there is none
+            self._order.clear()
+            return
+        self._order.remove(lane)
+        self.progress.ended.append(lane)
+        self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
+        if self._at >= len(self._order):
+            self._at = 0
+
+    def close(self) -> None:
+        if self._closed or os.getpid() != self._pid:
+            return
+        self._closed = True
+        for worker in self._session.everyone:
+            worker.receiver.command("stop", self._number)
+
+
+class _Bundle:
+    """Items of one worker on their way to the loop, and what is known of its lanes behind the last of them."""
+
+    def __init__(self, items: Sequence[tuple[int, Any]], states: dict[int, Any]) -> None:
+        self.items = list(reversed(items))
+        self.left = len(items)
+        self.states = states
