@@ -110,8 +110,10 @@ def parsed(cls: type) -> ast.ClassDef:
 
 def family_of(cls: type) -> str:
     """Return what a class is in the end, past bases of ours: ``IterDataPipe[...]`` or ``MapDataPipe[...]``."""
-    base = ast.unparse(parsed(cls).bases[0])
-    return base if base.startswith(("IterDataPipe[", "MapDataPipe[")) else family_of(cls.__bases__[0])
+    for base in map(ast.unparse, parsed(cls).bases):
+        if base.startswith(("IterDataPipe[", "MapDataPipe[")):
+            return base
+    return next(family_of(base) for base in cls.__bases__ if hasattr(base, "functions"))
 
 
 def signature(name: str, init: ast.FunctionDef, returned: str) -> str:
