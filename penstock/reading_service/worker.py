@@ -120,7 +120,7 @@ class _Worker:
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(1)
-        self._graph = graph = initialized(options["init_fn"], graph, info, "worker_init_fn")
+        self._graph = graph = initialized(options["init_fn"], graph, info, f"worker_init_fn of worker {info.worker_id}")
         self._divided = options["init_fn"] is not None and is_divided(graph, info)
         _sample(self._arena, self._graph)
 
@@ -152,7 +152,7 @@ class _Worker:
                 f"worker_init_fn divides the graph among {self._info.num_workers} workers, and the state was saved by "
                 f"{run.progress.lanes}: restore it on as many, or divide the graph by a sharding_filter of its own"
             )
-        graph = reset(self._reset_fn, self._graph, self._info, run, "worker_reset_fn")
+        graph = reset(self._reset_fn, self._graph, self._info, run, f"worker_reset_fn of worker {self._info.worker_id}")
         outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
         dispatch = self._dispatch
         if dispatch is not None:
