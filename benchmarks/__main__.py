@@ -19,6 +19,7 @@ from benchmarks import (
     b9_pipes,
     b10_tar,
     b11_items,
+    b12_shutdown,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
 from benchmarks._record import as_json
@@ -39,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B8": b8_images.groups,
     "B9": b9_pipes.groups,
     "B10": b10_tar.groups,
+    "B12": b12_shutdown.groups,
     "B11": b11_items.groups,
 }
 

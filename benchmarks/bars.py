@@ -62,6 +62,8 @@ BARS = (
     Bar("B9", "prefetch(10)", "penstock prefetch", ("torchdata prefetch",), at_most=3.0),
     Bar("B10", "tar of small files / torchdata's", "penstock", ("torchdata 0.9",), ratio=1.5),
     Bar("B10", "tar of small files / WebDataset", "penstock", ("WebDataset",), ratio=1),
+    Bar("B12", "shutdown, 4 idle workers", "shutdown, idle", at_most=0.2),
+    Bar("B12", "shutdown, a worker in a 10 s call", "shutdown, busy", at_most=2.0),
     Bar("B11", "an int from 2 workers", "penstock", ("torch DataLoader",), at_most=5.0),
     Bar("B11", "from made to had, items of 10 ms", "slow pipe", at_most=1.0),
 )
