@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock.core.plan import plan
 from penstock.pipes import IterableWrapper, IterKeyZipper, MapKeyZipper, SampleMultiplexer
 from penstock.pipes.map import SequenceWrapper
 from running import context, copied, restores_at_every_index, run, trip
@@ -203,6 +204,15 @@ def test_items_are_looked_up_in_a_map_pipe() -> None:
             list(MapKeyZipper(wrap(1), source, lambda _, key=key: key))
     with pytest.raises(TypeError, match="must be a MapDataPipe"):
         wrap(1).zip_with_map({}, str)  # type: ignore[arg-type]
+
+
+def test_a_lookup_behind_a_sharding_point_leaves_blocks_as_they_are() -> None:
+    words = SequenceWrapper(["even", "odd"])
+    pipe = wrap(20).sharding_filter().zip_with_map(words, lambda x: x % 2).enumerate().batch(3)
+    assert plan(pipe).kind == "blocks"
+    whole = run(pipe)
+    shares = [run(pipe, count=2, index=i) for i in range(2)]
+    assert [shares[i % 2][i // 2] for i in range(len(whole))] == whole
 
 
 # --------------------------------------------------------------------------------------------------------- random_split

@@ -659,5 +659,6 @@ def test_a_hugging_face_data_set_may_be_a_folder(
     assert [*HuggingFaceHubReader(splits, split="other")] == [{"x": 0}]
     with pytest.raises(ValueError, match="several splits"):
         list(HuggingFaceHubReader(splits))
+    nameless = HuggingFaceHubReader(3)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="int"):
-        HuggingFaceHubReader(3)  # type: ignore[arg-type]
+        list(nameless)

@@ -17,6 +17,7 @@ from penstock.core.context import current_context
 from penstock.core.pipe import ONE_TO_ONE
 from penstock.core.plan import plan
 from penstock.pipes import IterableWrapper, IterDataPipe, Mapper, functional_datapipe
+from penstock.pipes.map import MapDataPipe, SequenceWrapper
 from running import beginning, merged, run
 
 
@@ -141,13 +142,32 @@ def test_apply_sharding_of_a_users_pipe_is_honoured() -> None:
         assert [item for item, _ in merged(root, workers, beginning(root, 3))] == run(wrap(9).shuffle())
 
 
+def squares() -> MapDataPipe[int]:
+    return SequenceWrapper([x * x for x in range(20)])
+
+
 class OneToOne(Plus):
     arity = ONE_TO_ONE
 
 
+class Table(IterDataPipe[Any]):
+    """Looks items up in a MapDataPipe."""
+
+    arity = ONE_TO_ONE
+
+    def __init__(self, source_datapipe: IterDataPipe[Any], table: MapDataPipe[Any]) -> None:
+        self.source_datapipe = source_datapipe
+        self.table = table
+
+    def __iter__(self) -> Iterator[Any]:
+        for x in self.source_datapipe:
+            yield self.table[x]
+
+
+@pytest.mark.parametrize("own", [lambda source: OneToOne(source, 1), lambda source: Table(source, squares())])
 @pytest.mark.parametrize("then", ["batch", "enumerate", "random_map"])
-def test_a_users_pipe_that_says_it_is_one_to_one_keeps_blocks_on_any_workers(then: str) -> None:
-    root: Any = OneToOne(wrap(20).shuffle().sharding_filter(), 1)
+def test_a_users_pipe_that_says_it_is_one_to_one_keeps_blocks_on_any_workers(then: str, own: Any) -> None:
+    root: Any = own(wrap(20).shuffle().sharding_filter())
     root = {
         "batch": lambda: root.batch(3),
         "enumerate": lambda: root.enumerate().batch(2),

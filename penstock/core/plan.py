@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from penstock.core.pipe import OTHER, Pipe
+from penstock.core.pipe import OTHER, IterDataPipe, Pipe
 from penstock.core.walk import walk
 
 __all__ = ["Plan", "plan"]
@@ -39,10 +39,12 @@ def plan(root: Pipe) -> Plan:
         return Plan("lanes", because=points[1])
     pipe, chunk = root, 1
     while pipe is not points[0]:
-        if len(pipe.sources) != 1 or pipe.arity == OTHER:
+        # A MapDataPipe beside the source is a table in which items are looked up: items do not come from it.
+        sources = [source for source in pipe.sources if isinstance(source, IterDataPipe)]
+        if len(sources) != 1 or pipe.arity == OTHER:
             return Plan("lanes", because=pipe)
         chunk *= pipe.arity
-        pipe = pipe.sources[0]
+        pipe = sources[0]
     # A point that the user wrote divides by itself (`apply_sharding`), item by item: every lane needs its own stream.
     own = getattr(type(pipe), "deals_chunks", False)
     return Plan("blocks", chunk) if own else Plan("lanes", because=pipe)

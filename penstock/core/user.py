@@ -43,10 +43,11 @@ def user_stream(pipe: IterDataPipe[Any], ctx: Context, state: State) -> Stream[A
     if not iterates_itself(type(pipe)):
         raise NotImplementedError(f"{type(pipe).__name__} has neither __iter__ nor build")
     taken: list[Callable[[], int]] = []
-    if pipe.arity != OTHER and len(pipe.sources) == 1:  # the user says that it holds nothing between two items
+    sources = [source for source in pipe.sources if isinstance(source, IterDataPipe)]
+    if pipe.arity != OTHER and len(sources) == 1:  # the user says that it holds nothing between two items
         ready = _Opened()  # built now, as what stands behind this pipe may ask for the items' places
-        if isinstance(pipe.sources[0], IterDataPipe) and not pipe.is_sharding_point:
-            ready.append(ctx.build(pipe.sources[0], state))
+        if not pipe.is_sharding_point:
+            ready.append(ctx.build(sources[0], state))
         places = ready[0].places if ready and pipe.arity == 1 else None
         bound, opened = _bind(pipe, ctx, taken, state, ready)
         steps = _in_context(iter(bound), ctx, 0, None)

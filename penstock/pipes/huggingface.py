@@ -26,6 +26,7 @@ class HuggingFaceHubReader(IterDataPipe[dict[str, Any]]):
 
     Raises:
         MissingExtra: (when run) datasets is not installed.
+        TypeError: (when run) ``dataset`` is not a str.
         ValueError: (when run) there are several splits, and none is named.
 
     State: that of the data set where it has one; else the index of the next row.
@@ -41,8 +42,6 @@ class HuggingFaceHubReader(IterDataPipe[dict[str, Any]]):
     """
 
     def __init__(self, dataset: str, **config_kwargs: Any) -> None:
-        if not isinstance(dataset, str):
-            raise TypeError(f"the name of a data set, of type str, is expected, but got {type(dataset).__name__}")
         self.dataset = dataset
         self.config_kwargs = config_kwargs
 
@@ -73,7 +72,9 @@ def _is_indexed(rows: object) -> bool:
     return isinstance(rows, Sized)
 
 
-def _loaded(name: str, options: dict[str, Any]) -> Any:
+def _loaded(name: object, options: dict[str, Any]) -> Any:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of a data set, of type str, is expected, but got {type(name).__name__}")
     try:
         import datasets
     except ImportError:
