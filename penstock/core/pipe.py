@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 T_co = TypeVar("T_co", covariant=True)
 P = TypeVar("P", bound="Pipe")
+S = TypeVar("S")
 
 # How many source items make one item of a pipe. ``batch(n)`` has arity n; OTHER says that the number is not fixed.
 ONE_TO_ONE: Final = 1
@@ -216,10 +217,22 @@ def no_length(pipe: Pipe) -> TypeError:
     return TypeError(f"object of type '{name}' has no len(): {name} instance doesn't have valid length")
 
 
-def check_source(pipe: Pipe, source: object, family: type[Pipe] = IterDataPipe) -> None:
-    """Raise TypeError unless ``source`` is a pipe of ``family``."""
+def as_source(source: S) -> S:
+    """Return a pipe that stands for one of torch's own DataPipes, and anything else as it is."""
+    if isinstance(source, Pipe) or "torch.utils.data.datapipes.datapipe" not in sys.modules:
+        return source
+    from penstock.core.foreign import wrapped
+
+    pipe: Any = wrapped(source)
+    return source if pipe is None else pipe
+
+
+def check_source(pipe: Pipe, source: S, family: type[Pipe] = IterDataPipe) -> S:
+    """Return the source to read from: a pipe of ``family`` as it is, one of torch's wrapped. TypeError for the rest."""
+    source = as_source(source)
     if not isinstance(source, family):
         raise TypeError(f"{type(pipe).__name__} reads from an {family.__name__}, but got {type(source).__name__}")
+    return source
 
 
 def _pipes_in(value: object, depth: int) -> Iterator[Pipe]:

@@ -66,7 +66,7 @@ class Shared(IterDataPipe[T]):
     """
 
     def __init__(self, datapipe: IterDataPipe[T], num_instances: int, buffer_size: int) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.num_instances = num_instances
         self.buffer_size = buffer_size

@@ -71,8 +71,13 @@ def lint(dp: Pipe) -> list[Finding]:
 
 def _check_shuffle_before_sharding(datapipe: Pipe) -> bool:
     """Tell whether something shuffles on every path to every sharding point (torchdata's name)."""
-    shuffled = _always_behind(walk(datapipe), is_shuffler)
+    shuffled = _always_behind(walk(datapipe), _shuffled_here)
     return all(id(pipe) in shuffled for pipe in walk(datapipe) if pipe.is_sharding_point)
+
+
+def _shuffled_here(pipe: Pipe) -> bool:
+    """Whether a pipe shuffles, or something inside it does (a torch graph that it wraps)."""
+    return is_shuffler(pipe) or bool(getattr(pipe, "shuffles", False))
 
 
 def _always_behind(pipes: list[Pipe], kind: Callable[[Pipe], bool]) -> set[int]:
@@ -124,9 +129,9 @@ def _branches(root: Pipe, pipes: list[Pipe], points: list[Pipe]) -> Iterable[Fin
 
 
 def _shuffles(point: Pipe, pipes: list[Pipe]) -> Iterable[Finding]:
-    if id(point) in _always_behind(walk(point), is_shuffler):
+    if id(point) in _always_behind(walk(point), _shuffled_here):
         return
-    behind = any(is_shuffler(pipe) and any(p is point for p in walk(pipe)) for pipe in pipes)
+    behind = any(_shuffled_here(pipe) and any(p is point for p in walk(pipe)) for pipe in pipes)
     yield Finding(
         "no-shuffle-ahead",
         describe(point),
@@ -142,7 +147,7 @@ def _work(point: Pipe) -> Iterable[Finding]:
     sources = _streams(point)
     while len(sources) == 1:
         pipe = sources[0]
-        if not (pipe.arity == ONE_TO_ONE or is_shuffler(pipe)) or not isinstance(pipe, IterDataPipe):
+        if not (pipe.arity == ONE_TO_ONE or _shuffled_here(pipe)) or not isinstance(pipe, IterDataPipe):
             return
         if any(callable(value) and not isinstance(value, Pipe) for value in vars(pipe).values()):
             yield Finding(

@@ -64,7 +64,7 @@ class BatchAsyncMapper(IterDataPipe[Any]):
         max_concurrency: int = 32,
         flatten: bool = True,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if not _is_async(async_fn):
             raise ValueError(f"Expected a coroutine function with an async def syntax, but got a {type(async_fn)}")
         check_columns(async_fn, input_col, output_col)

@@ -44,7 +44,7 @@ class BatchMapper(IterDataPipe[U]):
         batch_size: int,
         input_col: Columns | None = None,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         check_callable(fn)
         self.datapipe: IterDataPipe[list[Any]] = Batcher(datapipe, batch_size, wrapper_class=list)
         self.fn = fn

@@ -43,7 +43,7 @@ class Batcher(IterDataPipe[DataChunk[T]]):
         drop_last: bool = False,
         wrapper_class: Callable[[Any], Any] = DataChunk,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if batch_size < 1:
             raise AssertionError(f"Batch size is required to be larger than 0! Got {batch_size}")
         self.datapipe = source_datapipe
@@ -96,7 +96,7 @@ class UnBatcher(IterDataPipe[Any]):
     """
 
     def __init__(self, datapipe: IterDataPipe[Any], unbatch_level: int = 1) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if unbatch_level < -1:
             raise ValueError(f"unbatch_level must be -1 or >= 0, got {unbatch_level}")
         self.datapipe = datapipe

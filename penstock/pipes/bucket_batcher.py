@@ -60,7 +60,7 @@ class BucketBatcher(IterDataPipe[DataChunk[T]]):
         sort_key: Callable[[list[Any]], Iterable[Any]] | None = None,
         use_in_batch_shuffle: bool = True,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         for name, size in (("Batch size", batch_size), ("Number of batches", batch_num), ("buckets", bucket_num)):
             if size < 1:
                 raise AssertionError(f"{name} is required to be larger than 0! Got {size}")

@@ -52,7 +52,7 @@ class MaxTokenBucketizer(IterDataPipe[DataChunk[T]]):
         buffer_size: int = 1000,
         include_padding: bool = False,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         check_callable(len_fn)
         if max_len is None:
             max_len = max_token_count

@@ -48,7 +48,7 @@ class Collator(IterDataPipe[Any]):
         conversion: Callable[[list[Any]], Any] | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         function = collate_fn or conversion
         if function is not None:
             check_callable(function)

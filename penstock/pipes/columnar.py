@@ -39,7 +39,7 @@ class Rows2Columnar(IterDataPipe[defaultdict[Any, list[Any]]]):
     def __init__(
         self, source_datapipe: IterDataPipe[Sequence[Any]], column_names: Collection[Any] | None = None
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe: IterDataPipe[Sequence[Any]] = source_datapipe
         self.column_names: Collection[Any] = () if column_names is None else column_names
 

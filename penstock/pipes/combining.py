@@ -7,7 +7,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, as_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 
@@ -33,6 +33,7 @@ class Zipper(IterDataPipe[tuple[Any, ...]]):
     """
 
     def __init__(self, *datapipes: IterDataPipe[Any]) -> None:
+        datapipes = tuple(map(as_source, datapipes))
         if not all(isinstance(pipe, IterDataPipe) for pipe in datapipes):
             raise TypeError("All inputs are required to be `IterDataPipe` for `ZipIterDataPipe`.")
         self.datapipes = datapipes
@@ -70,6 +71,7 @@ class Concater(IterDataPipe[T]):
     def __init__(self, *datapipes: IterDataPipe[T]) -> None:
         if not datapipes:
             raise ValueError("Expected at least one DataPipe, but got nothing")
+        datapipes = tuple(map(as_source, datapipes))
         if not all(isinstance(pipe, IterDataPipe) for pipe in datapipes):
             raise TypeError("Expected all inputs to be `IterDataPipe`")
         self.datapipes = datapipes

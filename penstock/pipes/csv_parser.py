@@ -28,7 +28,7 @@ class _CSVBase(IterDataPipe[Any]):
         return_path: bool,
         fmtparams: dict[str, Any],
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if skip_lines < 0:
             raise ValueError(f"'skip_lines' is required to be a positive integer, got {skip_lines}")
         self.source_datapipe = source_datapipe

@@ -31,7 +31,7 @@ class Cycler(IterDataPipe[T]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[T], count: int | None = None) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if count is not None and count < 0:
             raise ValueError(f"Expected non-negative count, got {count}")
         self.datapipe = source_datapipe

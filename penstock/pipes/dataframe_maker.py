@@ -49,7 +49,7 @@ class DataFrameMaker(IterDataPipe[Any]):
         columns: list[str] | None = None,
         device: str = "",
     ) -> None:
-        check_source(self, source_dp)
+        source_dp = check_source(self, source_dp)
         if dataframe_size < 1:
             raise ValueError(f"dataframe_size must be at least 1, got {dataframe_size}")
         if dtype_generator is not None:

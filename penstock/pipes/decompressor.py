@@ -60,7 +60,7 @@ class Decompressor(IterDataPipe[tuple[str, Any]]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[tuple[str, Any]], file_type: str | None = None) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if file_type is not None and str(file_type).lower() not in _TYPES:
             raise ValueError(f"{file_type!r} is not a valid CompressionType: one of {', '.join(_TYPES)}")
         self.source_datapipe = source_datapipe
@@ -108,7 +108,7 @@ class _FileLoader(IterDataPipe[tuple[str, Any]]):
     _compression: str
 
     def __init__(self, datapipe: IterDataPipe[tuple[str, Any]], length: int) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.length = length
 

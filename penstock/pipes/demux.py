@@ -120,7 +120,7 @@ class RoundRobinDemultiplexer(IterDataPipe[T]):
         if num_instances < 1:
             raise ValueError(f"Expected `num_instances` larger than 0, but {num_instances} is found")
         if num_instances == 1:
-            check_source(Dealt(datapipe, 1, buffer_size), datapipe)
+            datapipe = check_source(Dealt(datapipe, 1, buffer_size), datapipe)
             warnings.warn(
                 "The operation of `round_robin_demux` with `num_instances=1` is an no-op and returns the provided "
                 "`datapipe` in a list directly",

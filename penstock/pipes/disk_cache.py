@@ -88,7 +88,7 @@ class OnDiskCacheHolder(IterDataPipe[T]):
         hash_type: str = "sha256",
         extra_check_fn: Callable[[str], bool] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         for function in (filepath_fn, extra_check_fn):
             if function is not None:
                 check_callable(function)
@@ -151,7 +151,7 @@ class EndOnDiskCacheHolder(IterDataPipe[str]):
         skip_read: bool = False,
         timeout: float = 300,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if filepath_fn is not None:
             if same_filepath_fn:
                 raise ValueError("`filepath_fn` is mutually exclusive with `same_filepath_fn`")

@@ -35,7 +35,7 @@ class Enumerator(IterDataPipe[tuple[int, T]]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[T], starting_index: int = 0) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe = source_datapipe
         self.starting_index = starting_index
 

@@ -40,7 +40,7 @@ class Filter(IterDataPipe[T]):
     def __init__(
         self, source_datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None = None
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_columns(filter_fn, input_col)
         self.datapipe = source_datapipe
         self.filter_fn = filter_fn

@@ -39,7 +39,7 @@ class FlatMapper(IterDataPipe[U]):
         fn: Callable[[T], Iterable[U]] | None = None,
         input_col: Hashable | list[Hashable] | tuple[Hashable, ...] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if fn is not None:
             check_columns(fn, input_col)
         self.datapipe: IterDataPipe[Any] = source_datapipe

@@ -56,7 +56,7 @@ class Forker(IterDataPipe[T]):
             raise ValueError(f"Unknown copy method `{copy}` for `Forker`: it is 'shallow', 'deep' or None")
         main: Forked[T] = Forked(datapipe, num_instances, buffer_size)
         if num_instances == 1:
-            return [datapipe]
+            return [main.datapipe]
         warn_if_unlimited(buffer_size, "fork")
         return [_Copy(main, index, copy) for index in range(num_instances)]
 

@@ -154,7 +154,7 @@ class FSSpecSaver(IterDataPipe[str]):
         kwargs_for_open: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if filepath_fn is not None:
             check_callable(filepath_fn)
         self.source_datapipe = source_datapipe

@@ -58,7 +58,7 @@ class Grouper(IterDataPipe[Any]):
         guaranteed_group_size: int | None = None,
         drop_remaining: bool = False,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         check_callable(group_key_fn)
         if buffer_size < 1:
             raise AssertionError(f"buffer_size must be at least 1, got {buffer_size}")

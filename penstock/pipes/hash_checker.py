@@ -53,7 +53,7 @@ class HashChecker(IterDataPipe[T]):
         hash_type: str = "sha256",
         rewind: bool = True,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if hash_type not in ("sha256", "md5"):
             raise ValueError(f"Invalid hash_type requested, should be one of sha256, md5: {hash_type!r}")
         self.source_datapipe = source_datapipe

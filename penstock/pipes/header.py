@@ -31,7 +31,7 @@ class Header(IterDataPipe[T]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[T], limit: int | None = 10) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if limit is not None and limit < 0:
             raise ValueError(f"limit must not be negative, got {limit}")
         self.datapipe = source_datapipe

@@ -21,7 +21,7 @@ class _Reader(IterDataPipe[tuple[str, Any]]):
     def __init__(
         self, source_datapipe: IterDataPipe[str], timeout: float | None, skip_on_error: bool, kwargs: dict[str, Any]
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if timeout is not None and timeout <= 0:
             raise ValueError(f"timeout must be positive, or None, got {timeout}")
         self.source_datapipe = source_datapipe

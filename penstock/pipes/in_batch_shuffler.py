@@ -38,7 +38,7 @@ class InBatchShuffler(Shuffling, IterDataPipe[DataChunk[T]]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[Sequence[T]]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe: IterDataPipe[Sequence[T]] = source_datapipe
 
     def __len__(self) -> int:

@@ -35,7 +35,7 @@ class IndexAdder(IterDataPipe[dict[Any, Any]]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[dict[Any, Any]], index_name: str = "index") -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe: IterDataPipe[dict[Any, Any]] = source_datapipe
         self.index_name = index_name
 

@@ -37,7 +37,7 @@ class JsonParser(IterDataPipe[tuple[str, Any]]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[tuple[str, Any]], **kwargs: Any) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.source_datapipe = source_datapipe
         self.kwargs = kwargs
 

@@ -38,7 +38,7 @@ class JsonLinesParser(IterDataPipe[Any]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[tuple[str, Any]], *, return_path: bool = False) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.source_datapipe = source_datapipe
         self.return_path = return_path
 

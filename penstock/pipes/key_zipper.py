@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from penstock.core.context import Context
-from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, MapDataPipe, check_source
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, MapDataPipe, as_source, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.core.tape import Tape
@@ -55,7 +55,8 @@ class IterKeyZipper(IterDataPipe[Any]):
         buffer_size: int | None = 10000,
         merge_fn: Callable[[Any, Any], Any] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
+        ref_datapipe = as_source(ref_datapipe)
         if not isinstance(ref_datapipe, IterDataPipe):
             raise TypeError(f"ref_datapipe must be an IterDataPipe, but got {type(ref_datapipe).__name__}")
         for function in (key_fn, ref_key_fn, merge_fn):
@@ -170,7 +171,8 @@ class MapKeyZipper(IterDataPipe[Any]):
         merge_fn: Callable[[Any, Any], Any] | None = None,
         keep_key: bool = False,
     ) -> None:
-        check_source(self, source_iterdatapipe)
+        source_iterdatapipe = check_source(self, source_iterdatapipe)
+        map_datapipe = as_source(map_datapipe)
         if not isinstance(map_datapipe, MapDataPipe):
             raise TypeError(f"map_datapipe must be a MapDataPipe, but its type is {type(map_datapipe).__name__}.")
         for function in (key_fn, merge_fn):

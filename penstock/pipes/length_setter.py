@@ -35,7 +35,7 @@ class LengthSetter(IterDataPipe[T]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[T], length: int) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if length < 0:
             raise AssertionError(f"length must not be negative, got {length}")
         self.datapipe = source_datapipe

@@ -47,7 +47,7 @@ class LineReader(IterDataPipe[Any]):
         errors: str = "ignore",
         return_path: bool = True,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if skip_lines < 0:
             raise ValueError(f"'skip_lines' is required to be a positive integer, got {skip_lines}")
         self.source_datapipe = source_datapipe

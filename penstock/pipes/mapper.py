@@ -58,7 +58,7 @@ class Mapper(IterDataPipe[U]):
         input_col: Columns | None = None,
         output_col: Columns | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_columns(fn, input_col, output_col)
         self.datapipe = source_datapipe
         self.fn = fn

@@ -67,7 +67,7 @@ class InMemoryCacheHolder(IterDataPipe[T]):
     """
 
     def __init__(self, source_dp: IterDataPipe[T], size: float | None = None) -> None:
-        check_source(self, source_dp)
+        source_dp = check_source(self, source_dp)
         if size is not None and size < 0:
             raise ValueError(f"size must not be negative, got {size}")
         self.datapipe = source_dp

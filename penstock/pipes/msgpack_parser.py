@@ -42,7 +42,7 @@ class MessagePackParser(IterDataPipe[Any]):
     def __init__(
         self, source_datapipe: IterDataPipe[tuple[str, Any]], *, return_path: bool = False, **unpacker_params: Any
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.source_datapipe = source_datapipe
         self.return_path = return_path
         self.unpacker_params = unpacker_params

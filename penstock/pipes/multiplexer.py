@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from penstock.core.context import Context
 from penstock.core.errors import StateError
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, as_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream, consume, counted
 
@@ -41,8 +41,7 @@ class Multiplexer(IterDataPipe[T]):
     """
 
     def __init__(self, *datapipes: IterDataPipe[T]) -> None:
-        _check_pipes(self, datapipes)
-        self.datapipes = datapipes
+        self.datapipes = _checked(self, datapipes)
 
     def __len__(self) -> int:
         return min(map(len, self.datapipes), default=0) * len(self.datapipes)
@@ -106,8 +105,7 @@ class MultiplexerLongest(IterDataPipe[T]):
     """
 
     def __init__(self, *datapipes: IterDataPipe[T]) -> None:
-        _check_pipes(self, datapipes)
-        self.datapipes = datapipes
+        self.datapipes = _checked(self, datapipes)
 
     def __len__(self) -> int:
         return sum(map(len, self.datapipes))
@@ -141,8 +139,10 @@ class MultiplexerLongest(IterDataPipe[T]):
         return Stream(running, tell, closers=(running, *(up for up in ups if up is not None)))
 
 
-def _check_pipes(pipe: IterDataPipe[Any], datapipes: tuple[object, ...]) -> None:
+def _checked(pipe: IterDataPipe[Any], datapipes: tuple[IterDataPipe[T], ...]) -> tuple[IterDataPipe[T], ...]:
     if not datapipes:
         raise ValueError("Expected at least one DataPipe, but got nothing")
+    datapipes = tuple(map(as_source, datapipes))
     if not all(isinstance(source, IterDataPipe) for source in datapipes):
         raise TypeError(f"All inputs are required to be `IterDataPipe` for `{type(pipe).__name__}`.")
+    return datapipes

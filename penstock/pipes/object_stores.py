@@ -32,7 +32,7 @@ class _ObjectLoader(IterDataPipe[tuple[str, Any]]):
     _open_options: dict[str, Any]
 
     def __init__(self, source_datapipe: IterDataPipe[str]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.source_datapipe = source_datapipe
 
     def __len__(self) -> int:
@@ -83,7 +83,7 @@ class S3FileLister(_ObjectLister):
         region: str = "",
         **kwargs: Any,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         super().__init__(source_datapipe, length=length)
         self._options = _s3_options(request_timeout_ms, region, kwargs)
 
@@ -152,7 +152,7 @@ class AISFileLister(_ObjectLister):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[str], url: str, length: int = -1, **kwargs: Any) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         super().__init__(source_datapipe, length=length)
         self._options = _ais_options(url, kwargs)
 

@@ -38,7 +38,7 @@ class ParagraphAggregator(IterDataPipe[tuple[str, Any]]):
         source_datapipe: IterDataPipe[tuple[str, Any]],
         joiner: Callable[[list[Any]], Any] = "\n".join,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_callable(joiner)
         self.datapipe = source_datapipe
         self.joiner = joiner

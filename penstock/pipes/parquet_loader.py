@@ -53,7 +53,7 @@ class ParquetDataFrameLoader(IterDataPipe[Any]):
         device: str = "",
         use_threads: bool = False,
     ) -> None:
-        check_source(self, source_dp)
+        source_dp = check_source(self, source_dp)
         check_device(device)
         self.source_dp = source_dp
         self.dtype = dtype

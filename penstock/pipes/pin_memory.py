@@ -77,7 +77,7 @@ class PinMemory(IterDataPipe[T]):
         device: Any = None,
         pin_memory_fn: Callable[[T, Any], T] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if pin_memory_fn is not None and not callable(pin_memory_fn):
             raise TypeError(f"pin_memory_fn must be a function, but got {type(pin_memory_fn).__name__}")
         if not _cuda_is_available():

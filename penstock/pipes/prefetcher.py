@@ -32,7 +32,7 @@ class Prefetcher(IterDataPipe[T]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[T], buffer_size: int = 10) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if buffer_size <= 0:
             raise ValueError("'buffer_size' is required to be a positive integer.")
         self.datapipe = source_datapipe

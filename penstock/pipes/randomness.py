@@ -42,7 +42,7 @@ class RandomMapper(IterDataPipe[U]):
     arity = ONE_TO_ONE
 
     def __init__(self, source_datapipe: IterDataPipe[T], fn: Callable[[T, np.random.Generator], U]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_callable(fn)
         self.datapipe: IterDataPipe[Any] = source_datapipe
         self.fn: Callable[[Any, np.random.Generator], U] = fn
@@ -75,7 +75,7 @@ class RandomFilter(IterDataPipe[T]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[T], fn: Callable[[T, np.random.Generator], Any]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_callable(fn)
         self.datapipe = source_datapipe
         self.fn = fn

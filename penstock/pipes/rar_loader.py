@@ -43,7 +43,7 @@ class RarArchiveLoader(IterDataPipe[tuple[str, Any]]):
     """
 
     def __init__(self, datapipe: IterDataPipe[tuple[str, Any]], *, length: int = -1) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.length = length
 

@@ -34,7 +34,7 @@ class Repeater(IterDataPipe[T]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[T], times: int) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if times <= 1:
             raise ValueError(f"The number of repetition must be > 1, got {times}")
         self.datapipe = source_datapipe

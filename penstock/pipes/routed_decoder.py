@@ -56,7 +56,7 @@ class RoutedDecoder(IterDataPipe[tuple[str, Any]]):
         *handlers: Callable[[Any, bytes], Any],
         key_fn: Callable[[str], Any] | None = None,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         for function in (*handlers, *([key_fn] if key_fn is not None else [])):
             check_callable(function)
         self.datapipe = datapipe

@@ -43,11 +43,10 @@ class SampleMultiplexer(IterDataPipe[T]):
     def __init__(self, pipes_to_weights_dict: Mapping[IterDataPipe[T], float], seed: int | None = None) -> None:
         if not pipes_to_weights_dict:
             raise ValueError("Empty dictionary passed to SampleMultiplexer: it needs at least one pipe")
-        for pipe, weight in pipes_to_weights_dict.items():
-            check_source(self, pipe)
+        for weight in pipes_to_weights_dict.values():
             if not 0 < weight < float("inf"):
                 raise ValueError(f"Expecting a positive and non-zero weight, got {weight}")
-        self.datapipes = tuple(pipes_to_weights_dict)
+        self.datapipes = tuple(check_source(self, pipe) for pipe in pipes_to_weights_dict)
         self.weights = tuple(pipes_to_weights_dict.values())
         self.seed = seed
 

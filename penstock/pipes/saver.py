@@ -48,7 +48,7 @@ class Saver(IterDataPipe[str]):
         mode: str = "w",
         filepath_fn: Callable[[Any], str] | None = None,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if filepath_fn is not None:
             check_callable(filepath_fn)
         self.source_datapipe = source_datapipe

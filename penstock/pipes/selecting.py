@@ -35,7 +35,7 @@ class Dropper(IterDataPipe[Any]):
     arity = ONE_TO_ONE
 
     def __init__(self, datapipe: IterDataPipe[Any], indices: Hashable | list[Hashable]) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.indices: list[Any] = indices if isinstance(indices, list) else [indices]
 
@@ -86,7 +86,7 @@ class Slicer(IterDataPipe[Any]):
         stop: int | None = None,
         step: int | None = None,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if isinstance(index, list) and (stop is not None or step is not None):
             warnings.warn(
                 "A list of indices was passed as well as a stop or step for the slice, "
@@ -140,7 +140,7 @@ class Flattener(IterDataPipe[Any]):
     arity = ONE_TO_ONE
 
     def __init__(self, datapipe: IterDataPipe[Any], indices: Hashable | list[Hashable] | None = None) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.indices: list[Any] | None = indices if isinstance(indices, list) or indices is None else [indices]
 

@@ -36,7 +36,7 @@ class ShardExpander(IterDataPipe[str]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[str]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe = source_datapipe
 
     def build(self, ctx: Context, state: State = None) -> Stream[str]:

@@ -51,7 +51,7 @@ class ShuffledFlatMapper(Shuffling, IterDataPipe[U]):
         input_col: Columns | None = None,
         buffer_size: int = 100,
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if fn is not None:
             check_columns(fn, input_col)
         if buffer_size < 1:

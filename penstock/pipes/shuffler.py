@@ -49,7 +49,7 @@ class Shuffler(Shuffling, IterDataPipe[T]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[T], *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if buffer_size < 1:
             raise AssertionError(f"buffer_size should be larger than 0, got {buffer_size}")
         self.datapipe: IterDataPipe[T] = UnBatcher(source_datapipe, unbatch_level) if unbatch_level else source_datapipe

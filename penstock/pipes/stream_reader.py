@@ -40,7 +40,7 @@ class StreamReader(IterDataPipe[tuple[str, Any]]):
     """
 
     def __init__(self, datapipe: IterDataPipe[tuple[str, Any]], chunk: int | None = None) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if chunk is not None and chunk < 1:
             raise ValueError(f"chunk must be at least 1, or None, got {chunk}")
         self.datapipe = datapipe

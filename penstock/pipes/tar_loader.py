@@ -61,7 +61,7 @@ class TarArchiveLoader(IterDataPipe[tuple[str, Any]]):
     """
 
     def __init__(self, datapipe: IterDataPipe[tuple[str, Any]], mode: str = "r:*", length: int = -1) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if not _MODE.fullmatch(mode):
             raise ValueError(f"mode must be 'r:*', 'r:', 'r:gz', 'r:bz2', 'r:xz' or 'r:zst', got {mode!r}")
         self.datapipe = datapipe

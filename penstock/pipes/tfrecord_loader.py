@@ -55,7 +55,7 @@ class TFRecordLoader(IterDataPipe[dict[str, Any]]):
     def __init__(
         self, datapipe: IterDataPipe[tuple[str, Any]], spec: dict[str, Any] | None = None, length: int = -1
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         self.datapipe = datapipe
         self.spec = spec
         self.length = length

@@ -69,7 +69,7 @@ class ThreadPoolMapper(IterDataPipe[U]):
         max_workers: int | None = None,
         **threadpool_kwargs: Any,
     ) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         check_columns(fn, input_col, output_col)
         if scheduled_tasks <= 0:
             raise ValueError("'scheduled_tasks' is required to be a positive integer.")

@@ -36,7 +36,7 @@ class WebDataset(IterDataPipe[dict[str, Any]]):
     """
 
     def __init__(self, source_datapipe: IterDataPipe[tuple[str, Any]]) -> None:
-        check_source(self, source_datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         self.datapipe = source_datapipe
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:

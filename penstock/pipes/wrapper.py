@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from penstock.core.context import Context
 from penstock.core.errors import GraphError, StateError
-from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.pipe import IterDataPipe, Pipe, as_source
 from penstock.core.stream import State, Stream, consume, counted, sequence_stream
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class IterableWrapper(IterDataPipe[T]):
     """
 
     def __init__(self, iterable: Iterable[T], deepcopy: bool = True) -> None:
-        self.iterable = iterable
+        self.iterable = as_source(iterable)
         self.deepcopy = deepcopy
         self._once = _Once(iterable) if isinstance(iterable, Iterator) else None
 

@@ -6,7 +6,7 @@ import itertools
 from typing import Any
 
 from penstock.core.context import Context
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, as_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 
@@ -31,6 +31,7 @@ class ZipperLongest(IterDataPipe[tuple[Any, ...]]):
     """
 
     def __init__(self, *datapipes: IterDataPipe[Any], fill_value: Any = None) -> None:
+        datapipes = tuple(map(as_source, datapipes))
         if not all(isinstance(pipe, IterDataPipe) for pipe in datapipes):
             raise TypeError("All inputs are required to be `IterDataPipe` for `ZipperLongest`.")
         self.datapipes = datapipes

@@ -6,7 +6,7 @@ import warnings
 from typing import Any
 
 from penstock.core.errors import GraphError
-from penstock.core.pipe import IterDataPipe, MapDataPipe, Pipe
+from penstock.core.pipe import IterDataPipe, MapDataPipe, Pipe, as_source
 from penstock.core.plan import plan
 from penstock.core.walk import describe, names, walk
 from penstock.pipes.map.to_iter import MapToIterConverter
@@ -19,7 +19,8 @@ __all__ = ["as_pipe", "prepared"]
 
 
 def as_pipe(data: Any) -> Pipe:
-    """Return a pipe as it is, and a torch ``Dataset`` or ``IterableDataset`` wrapped. Nothing is copied."""
+    """Return a pipe as it is, and a torch ``Dataset``, ``IterableDataset`` or DataPipe wrapped. Nothing is copied."""
+    data = as_source(data)
     if isinstance(data, Pipe):
         return data
     if hasattr(data, "__getitem__") and hasattr(data, "__len__"):

@@ -38,7 +38,7 @@ class Batcher(MapDataPipe[DataChunk[T]]):
         drop_last: bool = False,
         wrapper_class: Callable[[Any], Any] = DataChunk,
     ) -> None:
-        check_source(self, datapipe, MapDataPipe)
+        datapipe = check_source(self, datapipe, MapDataPipe)
         if batch_size < 1:
             raise AssertionError(f"Batch size is required to be larger than 0! Got {batch_size}")
         self.datapipe = datapipe

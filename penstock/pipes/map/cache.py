@@ -29,7 +29,7 @@ class InMemoryCacheHolder(MapDataPipe[T]):
     """
 
     def __init__(self, source_dp: MapDataPipe[T]) -> None:
-        check_source(self, source_dp, MapDataPipe)
+        source_dp = check_source(self, source_dp, MapDataPipe)
         self.datapipe = source_dp
         self._cache: _Cache = _Cache()
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import accumulate
 from typing import Any, TypeVar
 
-from penstock.core.pipe import MapDataPipe
+from penstock.core.pipe import MapDataPipe, as_source
 from penstock.core.registry import functional_datapipe
 
 T = TypeVar("T")
@@ -31,8 +31,7 @@ class Concater(MapDataPipe[T]):
     """
 
     def __init__(self, *datapipes: MapDataPipe[T]) -> None:
-        _check_pipes(datapipes)
-        self.datapipes = datapipes
+        self.datapipes = _checked(datapipes)
 
     def __getitem__(self, index: Any) -> T:
         pipe, inner = self._found(index, self._ends())
@@ -82,8 +81,7 @@ class Zipper(MapDataPipe[tuple[Any, ...]]):
     """
 
     def __init__(self, *datapipes: MapDataPipe[Any]) -> None:
-        _check_pipes(datapipes)
-        self.datapipes = datapipes
+        self.datapipes = _checked(datapipes)
 
     def __getitem__(self, index: Any) -> tuple[Any, ...]:
         return tuple(pipe[index] for pipe in self.datapipes)
@@ -95,10 +93,12 @@ class Zipper(MapDataPipe[tuple[Any, ...]]):
         return min(map(len, self.datapipes))
 
 
-def _check_pipes(datapipes: tuple[object, ...]) -> None:
+def _checked(datapipes: tuple[MapDataPipe[T], ...]) -> tuple[MapDataPipe[T], ...]:
     if not datapipes:
         raise ValueError("Expected at least one DataPipe, but got nothing")
+    datapipes = tuple(map(as_source, datapipes))
     if not all(isinstance(pipe, MapDataPipe) for pipe in datapipes):
         raise TypeError("Expected all inputs to be `MapDataPipe`")
-    if any(type(pipe).__len__ is MapDataPipe.__len__ for pipe in datapipes if isinstance(pipe, MapDataPipe)):
+    if any(type(pipe).__len__ is MapDataPipe.__len__ for pipe in datapipes):
         raise TypeError("Expected all inputs to be `Sized`")
+    return datapipes

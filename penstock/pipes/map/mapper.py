@@ -28,7 +28,7 @@ class Mapper(MapDataPipe[U]):
     """
 
     def __init__(self, datapipe: MapDataPipe[T], fn: Callable[[T], U] | None = None) -> None:
-        check_source(self, datapipe, MapDataPipe)
+        datapipe = check_source(self, datapipe, MapDataPipe)
         if fn is not None:
             check_callable(fn)
         self.datapipe: MapDataPipe[Any] = datapipe

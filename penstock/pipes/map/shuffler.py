@@ -40,7 +40,7 @@ class Shuffler(Shuffling, IterDataPipe[T]):
     """
 
     def __init__(self, datapipe: MapDataPipe[T], *, indices: Iterable[Any] | None = None) -> None:
-        check_source(self, datapipe, MapDataPipe)
+        datapipe = check_source(self, datapipe, MapDataPipe)
         self.datapipe = datapipe
         self.indices = None if indices is None else list(indices)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
-from penstock.core.pipe import IterDataPipe, MapDataPipe
+from penstock.core.pipe import IterDataPipe, MapDataPipe, as_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream, sequence_stream
 
@@ -32,6 +32,7 @@ class MapToIterConverter(IterDataPipe[T]):
     """
 
     def __init__(self, datapipe: MapDataPipe[T], indices: Iterable[Any] | None = None) -> None:
+        datapipe = as_source(datapipe)
         if not isinstance(datapipe, MapDataPipe):
             raise TypeError(f"MapToIterConverter can only apply on MapDataPipe, but found {type(datapipe)}")
         self.datapipe = datapipe

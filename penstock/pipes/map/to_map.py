@@ -36,7 +36,7 @@ class IterToMapConverter(MapDataPipe[Any]):
     def __init__(
         self, datapipe: IterDataPipe[Any], key_value_fn: Callable[[Any], tuple[Any, Any]] | None = None
     ) -> None:
-        check_source(self, datapipe)
+        datapipe = check_source(self, datapipe)
         if key_value_fn is not None:
             check_callable(key_value_fn)
         self.datapipe = datapipe

@@ -46,7 +46,7 @@ class _Column(MapDataPipe[Any]):
     _functional_name = "unzip"
 
     def __init__(self, datapipe: MapDataPipe[Sequence[Any]], column: int) -> None:
-        check_source(self, datapipe, MapDataPipe)
+        datapipe = check_source(self, datapipe, MapDataPipe)
         self.datapipe = datapipe
         self.column = column
 
