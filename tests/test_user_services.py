@@ -479,6 +479,31 @@ def test_an_epoch_that_could_not_begin_is_still_to_come() -> None:
         assert list(dl) == rest
 
 
+def test_a_state_is_loaded_also_where_the_ends_of_the_running_epoch_and_service_raise() -> None:
+    class Service(Numbered):
+        fails = True
+
+        def finalize_iteration(self) -> None:
+            if self.fails:
+                raise LookupError("no finalize_iteration")
+
+        def finalize(self) -> None:
+            super().finalize()
+            if self.fails:
+                raise OSError("no finalize")
+
+    service = Service(3)
+    with DataLoader2(shuffled(), reading_service=service) as dl:
+        it = iter(dl)
+        next(it)
+        state = trip(dl.state_dict())
+        with pytest.raises(OSError, match="no finalize"):
+            dl.load_state_dict(state)
+        service.fails = False
+        assert dl.state_dict() == state and len(list(dl)) == 11
+    assert service.calls == ["initialize", "finalize", "restore", "finalize"]
+
+
 def test_a_checkpoint_or_a_restore_that_raises_is_named() -> None:
     class Service(Numbered):
         def checkpoint(self) -> bytes:

@@ -174,16 +174,20 @@ class DataLoader2(Generic[T_co]):
         """
         state = restored(state, self._graph)
         anew = self._service.load(state.get("service"))
-        if self._running is not None:
-            self._running.close()
-            self._running = None
-        if anew and self._session is not None:
-            self._session.close()
-            self._session = None
         self._loaded = state
         if state["seeded"]:
             self._seed = state["seed"]
         self._epoch = state["epoch"]
+        running, self._running = self._running, None
+        session = self._session
+        if anew:
+            self._session = None
+        try:  # both may run a function of the user's that raises; the state has been taken by then
+            if running is not None:
+                running.close()
+        finally:
+            if anew and session is not None:
+                session.close()
 
     @classmethod
     def from_state(

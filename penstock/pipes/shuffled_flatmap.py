@@ -25,6 +25,7 @@ class ShuffledFlatMapper(Shuffling, IterDataPipe[U]):
     """Turn each item into any number of items, and mix those of several (functional name: ``shuffled_flatmap``).
 
     Each next item comes from one of the iterables that are open, chosen at random. When one ends, the next begins.
+    With shuffling switched off it is a `flatmap`.
 
     Args:
         datapipe: the source.
