@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -199,6 +201,18 @@ def test_lint_sees_the_shuffles_and_sharding_filters_of_a_torch_graph() -> None:
     assert lint(IterableWrapper(shuffled).sharding_filter()) == []
     assert [finding.code for finding in lint(IterableWrapper(numbers().sharding_filter()))] == ["no-shuffle-ahead"]
     assert [finding.code for finding in lint(IterableWrapper(shuffled))] == ["no-sharding-point"]
+
+
+def test_no_pipe_checks_its_source_and_then_reads_from_another_one() -> None:
+    unused = [
+        f"{path.name}:{node.lineno}"
+        for path in sorted((Path(__file__).parents[1] / "penstock").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Call)
+        and getattr(node.value.func, "id", "") == "check_source"
+    ]
+    assert not unused, f"check_source returns the pipe to read from, which is another one for torch's: {unused}"
 
 
 def test_torch_is_not_imported_for_it() -> None:
