@@ -71,8 +71,7 @@ def check_pipe(
 
     Example:
         >>> from penstock.pipes import IterableWrapper
-        >>> four = lambda: IterableWrapper(range(4))
-        >>> check_pipe(lambda: four().map(str), length=4, broken=lambda: four().map(boom))
+        >>> check_pipe(lambda: IterableWrapper(range(4)).map(str), length=4)
     """
     case = Case(make, length, broken, name)
     for description, check in CHECKS.items():
