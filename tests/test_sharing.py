@@ -153,7 +153,7 @@ def test_restoring_reads_a_bounded_number_of_items_wherever_it_stands(size: int)
         restored = context(graph).build(graph, state)
         next(restored.it)
         restored.close()
-        held = sum(len(d) for part in state["zip"] for _, _, d in _tape(part)[3])
+        held = sum(d.bit_count() for part in state["zip"] for _, _, d in _tape(part)[3])
         assert len(source.read) <= 200 * (held + 1) + 97
 
 

@@ -11,7 +11,7 @@ from itertools import chain, tee
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.stream import consume, counted
-from penstock.core.tape import Tape
+from penstock.core.tape import Tape, held_numbers
 
 if TYPE_CHECKING:
     from penstock.core.context import Context
@@ -100,8 +100,10 @@ class Run(ABC):
     def tell(self, child: int) -> Any:
         """Return the place of one child."""
         with self._lock:
-            tape = self._tape
-            return self._tell(child, tape) if self._begun and tape is not None else self._places[child]
+            tape, place = self._tape, self._places[child]
+            if tape is None or (place is not None and not self._begun):
+                return place
+            return self._tell(child, tape) if self._begun else tape.save()
 
     def _open(self) -> Tape[Any]:
         """Build the source, at the place of the child that is furthest behind."""
@@ -186,9 +188,9 @@ class Routed(Run):
 
     def _begin(self, tape: Tape[Any], found: dict[int, Any]) -> None:
         for child in self._expected | set(self._places):
-            number, _, _, stretches = self._places.get(child) or (0, 0, None, [])
-            held = [anchor + distance for anchor, _, distances in stretches for distance in distances]
-            self._from[child] = number
+            place = self._places.get(child)
+            held = held_numbers(place) if place else []
+            self._from[child] = place[0] if place else 0
             self._queues[child] = deque((one, found[one]) for one in held)
             self._waiting += len(held)
 

@@ -9,9 +9,10 @@ as an item of that stretch is held::
     held       x  x                            x              the source stands here
     kept     state                      state           state
 
-A state names, for each stretch that has a held item, the source's state at its start and the items' distances from
-it. Restoring visits these stretches and fetches the items again. For each of them it reads a few hundred items at most,
-wherever in the epoch it stands: stretches that lie close together are read through in one go.
+A state names, for each stretch that has a held item, the source's state at its start and which of its items are held:
+a number whose bit d stands for the item at distance d. Restoring visits these stretches and fetches the items again.
+For each of them it reads a few hundred items at most, wherever in the epoch it stands: stretches that lie close
+together are read through in one go.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from typing import Any, Generic, TypeVar
 from penstock.core.errors import StateError
 from penstock.core.stream import State, Stream, counted
 
-__all__ = ["Tape"]
+__all__ = ["Tape", "held_numbers"]
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ class Tape(Generic[T]):
         self._held = held
         self._room = room
         places = [place or [0, 0, None, []] for place in saved]
-        self._wanted = {a + distance for _, _, _, stretches in places for a, _, ds in stretches for distance in ds}
+        self._wanted = {number for place in places for number in held_numbers(place)}
         self._begin = min(number for number, _, _, _ in places)
         known = {a: s for _, _, _, stretches in places for a, s, _ in stretches}
         known.update((a, s) for _, a, s, _ in places)
@@ -75,6 +76,8 @@ class Tape(Generic[T]):
         first = self._stretch(min(self._wanted, default=self._begin))
         self._place = self._at[first]
         self._up = build(self._states[first])
+        if self._states[first] is None:  # also the start is a place: what a cache repeats is not what comes now
+            self._states[first] = self._up.state()
         begin = self._begin
         self._count: Callable[[], int] = lambda: begin
         self.it: Iterator[T] = iter(())
@@ -106,11 +109,20 @@ class Tape(Generic[T]):
         """Return a place (that of the tape unless given) and where held items are, as plain JSON values."""
         number = self.number if number is None else number
         last = self._stretch(number)
-        stretches: dict[int, list[int]] = {}
-        for one in held:
-            i = self._stretch(one)
-            stretches.setdefault(i, []).append(one - self._at[i])
-        kept = [[self._at[i], self._states[i], distances] for i, distances in stretches.items()]
+        kept: list[list[Any]] = []
+        start = end = 0  # of the stretch that the item before was in
+        bits = 0
+        for one in sorted(held):
+            if one >= end:
+                if bits:
+                    kept[-1][2] = bits
+                i = self._stretch(one)
+                start, bits = self._at[i], 0
+                end = self._at[i + 1] if i + 1 < len(self._at) else sys.maxsize
+                kept.append([start, self._states[i], 0])
+            bits |= 1 << (one - start)
+        if bits:
+            kept[-1][2] = bits
         return [number, self._at[last], self._states[last], kept]
 
     def close(self) -> None:
@@ -148,3 +160,8 @@ class Tape(Generic[T]):
         self._at = [self._at[i] for i in wanted]
         self._states = [self._states[i] for i in wanted]
         self._limit = 2 * len(self._at) + 8
+
+
+def held_numbers(place: Any) -> list[int]:
+    """Return the numbers of the items that were held when `Tape.save` returned this place, in order."""
+    return [start + d for start, _, bits in place[3] for d in range(bits.bit_length()) if bits >> d & 1]

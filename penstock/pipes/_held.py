@@ -61,9 +61,7 @@ def holding(
         yield from holder.run(found, tape, saved[1:] if saved else [])
 
     def tell() -> State:
-        if begun:
-            return {name: [tape.save(holder.held()), *holder.own()]}
-        return {name: saved} if saved else None
+        return {name: saved if saved and not begun else [tape.save(holder.held()), *holder.own()]}
 
     running = steps()
     return Stream(running, tell, closers=(running, tape, *closers))

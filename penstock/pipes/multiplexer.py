@@ -50,17 +50,16 @@ class Multiplexer(IterDataPipe[T]):
         name, width = ctx.name(self), len(self.datapipes)
         anchor, given = ctx.own(self, state) or (None, 0)
         ups = [ctx.build(p, s) for p, s in zip(self.datapipes, anchor or [None] * width, strict=True)]
-        begun = False
-        count: Callable[[], int]
+        if anchor is None:  # also the start is a place: what a cache repeats is not what its source would give now
+            anchor = [up.state() for up in ups]
+        count: Callable[[], int] = lambda: given  # noqa: E731
 
         def runs() -> Iterator[Iterator[T]]:
-            nonlocal anchor, count, begun
+            nonlocal anchor, count
             rounds = zip(*(up.it for up in ups), strict=False)
             whole, passed = divmod(given, width)
             for up in ups:
                 up.skip(whole)
-            if anchor is None:
-                anchor = [up.state() for up in ups]
             while True:
                 items, count = counted(chain.from_iterable(islice(rounds, _EVERY - whole)), whole * width)
                 if passed:
@@ -70,16 +69,13 @@ class Multiplexer(IterDataPipe[T]):
                             f"{name!r} cannot be restored: its sources end ahead of its place; something upstream of "
                             "it is not deterministic"
                         )
-                begun = True
                 yield items
                 if count() < _EVERY * width:
                     return
                 anchor, whole, passed = [up.state() for up in ups], 0, 0
 
         def tell() -> State:
-            if begun:
-                return {name: [anchor, count()]}
-            return state
+            return {name: [anchor, count()]}
 
         running = runs()
         return Stream(chain.from_iterable(running), tell, closers=(running, *ups))
