@@ -441,3 +441,28 @@ def test_a_fork_of_the_trainer_cannot_read_from_its_workers() -> None:
                 os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert len(list(it)) == 56
+
+
+@pytest.mark.parametrize("behind", [lambda pipe: pipe.batch(4), lambda pipe: pipe.filter(lambda x: x % 5)])
+def test_a_share_that_the_user_applied_is_divided_among_the_workers(behind: Any) -> None:
+    def shares(workers: int) -> list[list[Any]]:
+        found = []
+        for rank in range(3):
+            point = IterableWrapper(range(100)).shuffle(buffer_size=20).sharding_filter()
+            point.apply_sharding(3, rank)
+            with DataLoader2(behind(point), reading_service=service(workers) if workers else None) as dl:
+                dl.seed(2)
+                items, states = [], [json_state(dl)]
+                for item in dl:
+                    items.append(item)
+                    states.append(json_state(dl))
+                dl.load_state_dict(states[5])
+                assert list(dl) == items[5:]
+            found.append(items)
+        return found
+
+    one, two = shares(0), shares(2)
+    flat = [x for items in two for item in items for x in (item if isinstance(item, list) else [item])]
+    assert sorted(flat) == [x for x in range(100) if x in flat] and len(flat) in (80, 100)
+    if len(flat) == 100:
+        assert one == two, "blocks: the order of one process"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 from enum import IntEnum
 from typing import TypeVar
@@ -55,6 +56,7 @@ class ShardingFilter(IterDataPipe[T]):
         self.datapipe = source_datapipe
         self.sharding_group_filter = sharding_group_filter
         self._groups: dict[int, tuple[int, int]] = {}
+        self._kept = False  # what was applied stays under the division of a service
 
     def apply_sharding(
         self,
@@ -76,6 +78,12 @@ class ShardingFilter(IterDataPipe[T]):
         """Whether `apply_sharding` has fixed the pipe's share."""
         return bool(self._groups)
 
+    def kept(self) -> ShardingFilter[T]:
+        """Return a copy whose share (`apply_sharding`) a service divides further; without it, that share is final."""
+        copied = copy(self)
+        copied._kept = True
+        return copied
+
     def _applied(self) -> Share | None:
         if not self._groups:
             return None
@@ -93,11 +101,19 @@ class ShardingFilter(IterDataPipe[T]):
         name = ctx.name(self)
         start = ctx.own(self, state) or (0, None)
         ahead = ctx.ahead_of_point()
-        share = self._applied() or ctx.share or Share()
+        applied = self._applied()
+        share = ctx.share or Share() if applied is None or self._kept else applied
         feed = (name, ctx.passes)
 
-        def build(s: State) -> Stream[T]:
+        def whole(s: State) -> Stream[T]:
             return ahead.build(self.datapipe, s, indices=True)
+
+        def build(s: State) -> Stream[T]:
+            if applied is None or not self._kept:
+                return whole(s)
+            stream, position = deal(whole, applied, tuple(s or (0, None)), (*feed, "applied"))
+            stream.state = lambda: list(position())
+            return stream
 
         if self.dispatches and ctx.dispatch is not None:
             by_itself = replace(share, local=(share.index,))

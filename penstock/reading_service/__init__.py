@@ -8,6 +8,7 @@ from penstock.reading_service.processes import (
     MultiProcessingReadingService,
     PrototypeMultiProcessingReadingService,
 )
+from penstock.reading_service.threads import ThreadingReadingService
 
 __all__ = [
     "CheckpointableReadingServiceInterface",
@@ -19,5 +20,6 @@ __all__ = [
     "ReadingServiceInterface",
     "Run",
     "Session",
+    "ThreadingReadingService",
     "WorkerInfo",
 ]

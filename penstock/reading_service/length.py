@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.pipe import IterDataPipe, Pipe, no_length
 from penstock.core.plan import plan
 from penstock.core.walk import walk
 from penstock.pipes.sharding import ShardingFilter
@@ -29,6 +29,8 @@ def _one_lane(root: IterDataPipe[Any], lanes: int, lane: int) -> Any:
     new: dict[int, Pipe] = {}
     for pipe in walk(root):
         copied = pipe.with_sources(*(new[id(source)] for source in pipe.sources))
+        if isinstance(copied, ShardingFilter) and copied.is_applied:
+            raise no_length(root)
         if isinstance(copied, ShardingFilter):
             copied = copied.named(copied._name or "sharding_filter")
             copied.apply_sharding(lanes, lane)

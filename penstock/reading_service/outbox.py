@@ -16,15 +16,16 @@ import reprlib
 import threading
 from collections.abc import Callable, Iterable
 from time import perf_counter, sleep
-from typing import Any, Final
+from typing import Any, Protocol
 
 from penstock.core.errors import TransportError
-from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
 
-__all__ = ["BUNDLE", "Outbox"]
+__all__ = ["BUNDLE", "ENDED", "FAILED", "Carrier", "Outbox"]
 
-BUNDLE: Final = 2  # a kind of message: [(lane, item), ...] and {lane: the state behind its last item}
+# The kinds of messages: a lane, which has ended; an exception; [(lane, item), ...] and {lane: the state behind its last
+# item}.
+ENDED, FAILED, BUNDLE = range(3)
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 120
@@ -37,10 +38,18 @@ _BYTES = 32 << 10
 _CHEAP_S, _STATES_SHARE = 5e-5, 0.05
 
 
+class Carrier(Protocol):
+    """What takes bundles to the loop: a worker's socket, or a thread's queue."""
+
+    def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:
+        """Send a message of ``count`` items and return its bytes; ``beside`` says that another thread is at work."""
+        ...
+
+
 class Outbox:
     """Collects a worker's items. The main thread adds to it; a second one sends what waits too long."""
 
-    def __init__(self, sender: Sender, limit: int) -> None:
+    def __init__(self, sender: Carrier, limit: int) -> None:
         self._sender = sender
         self._limit = max(1, limit // 2)  # so that a bundle can be on its way while another one is made
         self._lock = threading.Lock()
@@ -52,7 +61,7 @@ class Outbox:
         self._since = 0.0  # when the first one that waits was made
         self._began = 0.0  # when the item that is being made was begun
         self._wake = threading.Semaphore(0)
-        self._watched = False
+        self._watched = self._closed = False
         threading.Thread(target=self._watch, name="penstock-outbox", daemon=True).start()
 
     def begin(self, epoch: int) -> None:
@@ -120,9 +129,16 @@ class Outbox:
                 self._waiting = entries[i:] if beside else []  # the main thread is the one to complain
                 raise
 
+    def close(self) -> None:
+        """End the second thread. What waits is not sent."""
+        self._closed = True
+        self._wake.release()
+
     def _watch(self) -> None:
         while True:
             self._wake.acquire()
+            if self._closed:
+                return
             self._watched = False
             since = self._since
             sleep(max(0.0, since + _WAIT_S - perf_counter()))

@@ -47,6 +47,8 @@ def prepared(graph: Pipe, *, sharded: bool, quiet: bool = False) -> IterDataPipe
             new[id(pipe)] = new[id(pipe.sources[0])]
             continue
         copied = pipe.with_sources(*(new[id(source)] for source in pipe.sources)).frozen()
+        if isinstance(copied, ShardingFilter) and copied.is_applied:
+            copied = copied.kept()
         new[id(pipe)] = copied.named(named[id(pipe)])
     root = new[id(graph)]
     if isinstance(root, MapDataPipe):

@@ -1,31 +1,54 @@
-"""An epoch on worker processes: their items, in the order that the graph, the seed and the epoch define."""
+"""An epoch on workers, processes or threads: their items, in the order that graph, seed and epoch define."""
 
 from __future__ import annotations
 
 import dataclasses
 import os
-import pickle
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
-from penstock.core.errors import WorkerDied
 from penstock.reading_service.base import Epoch, Run
-from penstock.reading_service.outbox import BUNDLE
-from penstock.reading_service.worker import FAILED
+from penstock.reading_service.outbox import BUNDLE, FAILED
 from penstock.transport.wire import Disconnected
 
-if TYPE_CHECKING:
-    from penstock.reading_service.process_session import ProcessSession
-
-__all__ = ["ProcessEpoch"]
+__all__ = ["ProcessEpoch", "Workers"]
 
 _LOOK_EVERY_S = 5.0  # how often a wait makes sure that the worker is alive
+
+
+class Workers(Protocol):
+    """What an epoch needs of the session that owns the workers.
+
+    Attributes:
+        num_workers: how many run lanes.
+        workers: those, in order, each with a ``number``, a ``receiver`` (this end of the way to it), and a ``process``
+            that tells its exit code.
+        everyone: those, and the dispatching process.
+        dispatcher: that, or None.
+    """
+
+    num_workers: int
+    workers: Any
+    everyone: Any
+    dispatcher: Any
+
+    def raised(self, content: Any, run: Run, lane: int) -> BaseException:
+        """Return the exception that a worker sent."""
+        ...
+
+    def died(self, worker: Any, run: Run, lane: int) -> BaseException:
+        """Return the error for a worker that is gone."""
+        ...
+
+    def break_(self) -> None:
+        """Note that a message may have been left half read."""
+        ...
 
 
 class ProcessEpoch(Epoch):
     """Takes items from the workers, in the order that the graph, the seed and the epoch define."""
 
-    def __init__(self, session: ProcessSession, run: Run, number: int) -> None:
+    def __init__(self, session: Workers, run: Run, number: int) -> None:
         self._session = session
         self._number = number
         start = run.progress
@@ -100,11 +123,7 @@ class ProcessEpoch(Epoch):
             return True
         if message.kind == FAILED:
             self._closed = True
-            function, arguments = pickle.loads(message.content)
-            error = function(*arguments)
-            if isinstance(error, WorkerDied) and session.dispatcher is not None:  # the worker saw it, and knows no more
-                raise session.died(session.dispatcher, self._run, lane) from None
-            raise error
+            raise session.raised(message.content, self._run, lane)
         self._ended(message.content)
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import socket
 import time
@@ -134,6 +135,14 @@ class ProcessSession(Session):
     def break_(self) -> None:
         """Say that a socket may have been left in the middle of a message: the next epoch gets new workers."""
         self._broken = True
+
+    def raised(self, content: bytes, run: Run, lane: int) -> BaseException:
+        """Return the exception that a worker sent."""
+        function, arguments = pickle.loads(content)
+        error: BaseException = function(*arguments)
+        if isinstance(error, WorkerDied) and self.dispatcher is not None:  # the worker saw it die, and knows no more
+            return self.died(self.dispatcher, run, lane)
+        return error
 
     def died(self, worker: Worker, run: Run, lane: int) -> WorkerDied:
         """Return the error for a worker that closed its socket."""

@@ -28,7 +28,7 @@ from penstock.reading_service.dispatch import Dispatch
 from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
 from penstock.reading_service.lanes import END, read_lanes
-from penstock.reading_service.outbox import Outbox
+from penstock.reading_service.outbox import ENDED, FAILED, Outbox
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.payload import load_payload
@@ -36,11 +36,10 @@ from penstock.transport.receiver import Receiver
 from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
 
-__all__ = ["DISPATCHER", "ENDED", "FAILED", "main", "run"]
+__all__ = ["DISPATCHER", "main", "run"]
 
 DISPATCHER = -1  # the number by which the dispatching process knows itself
 
-ENDED, FAILED = range(2)  # kinds of messages, beside BUNDLE
 
 _SAMPLE_EVERY_S = 0.02
 _GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed

@@ -1,0 +1,242 @@
+"""ThreadingReadingService: the graph runs in threads of this process.
+
+For functions that let go of the interpreter's lock (decompression, numpy, image decoders, files), threads do what
+worker processes do, and nothing has to be copied, pickled or started. For functions in plain Python, use processes.
+
+The parts are those of the worker processes, with a queue where they have a socket: each thread runs its lanes, or its
+blocks, from a graph that is never changed; the loop takes the items in the same order.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import weakref
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.core.context import WorkerInfo
+from penstock.core.pipe import IterDataPipe
+from penstock.core.plan import plan
+from penstock.reading_service.base import Epoch, ReadingService, Run, Session
+from penstock.reading_service.lanes import END, read_lanes
+from penstock.reading_service.outbox import ENDED, FAILED, Outbox
+from penstock.reading_service.prepare import prepared
+from penstock.reading_service.process_epoch import ProcessEpoch
+from penstock.reading_service.split import session_of
+from penstock.transport.wire import Disconnected, Message
+
+__all__ = ["ThreadSession", "ThreadingReadingService"]
+
+_GRACE_S = 0.3  # how long closing waits for threads; one that is in a function ends behind it
+_ITEM_BYTES = 64  # nothing is copied, so an item of any size counts as a small one
+
+
+class ThreadingReadingService(ReadingService):
+    """Run the graph in threads of this process, divided at its ``sharding_filter``.
+
+    The sequence of items is that of one process, and of worker processes. Functions share the process: nothing is
+    promised of the global random generators, so draw from ``random_map``'s.
+
+    Args:
+        num_workers: how many threads, at least 1.
+        prefetch_cnt: how many items a thread may be ahead of the loop.
+        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` unless given, or set by a
+            restored state.
+
+    Example:
+        >>> from penstock import DataLoader2
+        >>> from penstock.pipes import IterableWrapper
+        >>> pipe = IterableWrapper(range(6)).sharding_filter().map(lambda x: x * x).batch(2)
+        >>> with DataLoader2(pipe, reading_service=ThreadingReadingService(2)) as dl:
+        ...     list(dl)
+        [[0, 1], [4, 9], [16, 25]]
+    """
+
+    def __init__(self, num_workers: int, prefetch_cnt: int = 20, *, lanes: int | None = None) -> None:
+        if num_workers < 1:
+            raise ValueError(f"num_workers must be at least 1, got {num_workers}")
+        if prefetch_cnt < 0:
+            raise ValueError(f"prefetch_cnt must not be negative, got {prefetch_cnt}")
+        if lanes is not None and lanes < 1:
+            raise ValueError(f"lanes must be at least 1, got {lanes}")
+        self.num_workers = num_workers
+        self.prefetch_cnt = prefetch_cnt
+        self.lanes = lanes
+
+    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+        return prepared(graph, sharded=True)
+
+    def start(self, graph: IterDataPipe[Any]) -> Session:
+        def start(part: IterDataPipe[Any]) -> Session:
+            return ThreadSession(part, self)
+
+        return session_of(graph, start) or start(graph)
+
+
+class ThreadSession(Session):
+    """The threads of one loader. They live over all of its epochs."""
+
+    dispatcher = None
+
+    def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService) -> None:
+        self.plan = plan(graph)
+        self.num_workers = service.num_workers
+        self.lanes = service.num_workers if self.plan.kind == "whole" else service.lanes or service.num_workers
+        self.workers = [_Worker(number, graph, service) for number in range(service.num_workers)]
+        self.everyone = self.workers
+        self._epochs = 0
+        self._finalizer = weakref.finalize(self, _close, self.workers)
+
+    def epoch(self, run: Run) -> Epoch:
+        self._epochs += 1
+        return ProcessEpoch(self, run, self._epochs)
+
+    def raised(self, content: BaseException, run: Run, lane: int) -> BaseException:
+        """Return the exception that a thread sent."""
+        return content
+
+    def died(self, worker: Any, run: Run, lane: int) -> BaseException:
+        """Return the error for a thread that is gone."""
+        return RuntimeError(f"{worker.thread.name} ended without a word")
+
+    def break_(self) -> None:
+        """Nothing: a queue has no messages that could be left half read."""
+
+    def close(self) -> None:
+        self._finalizer()
+
+
+def _close(workers: list[_Worker]) -> None:
+    for worker in workers:
+        worker.receiver.close()
+    deadline = time.monotonic() + _GRACE_S
+    for worker in workers:
+        worker.thread.join(max(0.0, deadline - time.monotonic()))
+
+
+class _Channel:
+    """Both ends of the way between a thread and the loop."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._messages: deque[tuple[Message, int]] = deque()
+        self._closed = False
+        self._epoch = 0  # the loop's
+        self.commands: deque[tuple[Any, ...]] = deque()
+        self.ahead = 0  # items that the loop has not taken
+
+    # -- the thread's end
+
+    def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:
+        with self._changed:
+            self._messages.append((Message(kind, epoch, content), count))
+            self.ahead += count
+            self._changed.notify_all()
+        return _ITEM_BYTES * count
+
+    def wait(self, limit: int | None) -> None:
+        """Wait for a command, or (with a limit) until the loop is near enough."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self.commands or (limit is not None and self.ahead < limit))
+            if self._closed:
+                raise Disconnected
+
+    # -- the loop's end
+
+    def command(self, *command: Any) -> None:
+        with self._changed:
+            self.commands.append(command)
+            self._changed.notify_all()
+
+    def receive(self, epoch: int, timeout_s: float) -> Message | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._messages or self._closed, timeout_s)
+            while self._messages:
+                message, count = self._messages.popleft()
+                self.ahead -= count
+                self._changed.notify_all()
+                if message.epoch == epoch:
+                    return message
+            if self._closed:
+                raise Disconnected
+            return None
+
+    def close(self) -> None:
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+
+class _Cancelled(Exception):
+    """The loop has given another command."""
+
+
+@dataclass(frozen=True)
+class _Alive:
+    thread: threading.Thread
+
+    def exitcode(self, timeout_s: float) -> int | None:
+        return None if self.thread.is_alive() else 0
+
+
+class _Worker:
+    """One thread, and what it runs. It holds no session, so a session that is dropped is collected, and ends it."""
+
+    def __init__(self, number: int, graph: IterDataPipe[Any], service: ThreadingReadingService) -> None:
+        self.number = number
+        self.receiver = _Channel()
+        self.thread = threading.Thread(
+            target=_serve,
+            args=(self.receiver, graph, WorkerInfo(service.num_workers, number), max(1, service.prefetch_cnt)),
+            name=f"penstock-worker-{number}",
+            daemon=True,
+        )
+        self.process = _Alive(self.thread)
+        self.thread.start()
+
+
+def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit: int) -> None:
+    outbox = Outbox(channel, limit)
+
+    def before_item() -> None:
+        if channel.ahead + len(outbox) >= limit:
+            outbox.flush()
+            channel.wait(limit)
+            outbox.resume()
+        if channel.commands:
+            raise _Cancelled
+
+    try:
+        while True:
+            channel.wait(None)
+            name, epoch, *rest = channel.commands.popleft()
+            if name != "epoch":
+                continue
+            try:
+                run, local = rest
+                deliveries = read_lanes(graph, plan(graph), run, local, worker=info, before_item=before_item)
+                _run(outbox, channel, epoch, deliveries)
+            except _Cancelled:
+                continue
+            except Exception as error:
+                outbox.flush(states=False)
+                channel.send(FAILED, epoch, error)
+    except Disconnected:
+        pass
+    finally:
+        outbox.close()
+
+
+def _run(outbox: Outbox, channel: _Channel, epoch: int, deliveries: Any) -> None:
+    outbox.begin(epoch)
+    try:
+        for lane, tell, item in deliveries:
+            if item is END:
+                outbox.flush(ended=lane)
+                channel.send(ENDED, epoch, lane)
+            else:
+                outbox.add(lane, tell, item)
+    finally:
+        deliveries.close()
