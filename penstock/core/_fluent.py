@@ -275,6 +275,14 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[T_co]] = self._make("fork", name, num_instances, buffer_size, copy)
         return made
 
+    def fullsync(self, timeout: float = 1800, *, name: str | None = None) -> IterDataPipe[T_co]:
+        """Yield items for as long as every rank has one (functional name: ``fullsync``).
+
+        See `penstock.pipes.full_sync.FullSync`.
+        """
+        made: IterDataPipe[T_co] = self._make("fullsync", name, timeout)
+        return made
+
     def groupby(
         self,
         group_key_fn: Callable[[T_co], Any],

@@ -23,6 +23,7 @@ from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
 from penstock.pipes.forker import Forker
 from penstock.pipes.fsspec_files import FSSpecFileLister, FSSpecFileOpener, FSSpecSaver
+from penstock.pipes.full_sync import FullSync
 from penstock.pipes.grouper import Grouper
 from penstock.pipes.handle import StreamWrapper
 from penstock.pipes.hash_checker import HashChecker
@@ -104,6 +105,7 @@ __all__ = [
     "FlatMapper",
     "Flattener",
     "Forker",
+    "FullSync",
     "GDriveReader",
     "Grouper",
     "HashChecker",

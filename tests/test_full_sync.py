@@ -1,0 +1,126 @@
+"""fullsync under a real gloo process group: ranks with uneven data give the same number of items, and nobody hangs."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penstock.pipes import IterableWrapper
+
+PROGRAM = """
+import json, os, sys, time
+import torch.distributed as dist
+from penstock import DataLoader2, MultiProcessingReadingService
+from penstock.pipes import IterableWrapper
+
+rank, folder, sizes = int(os.environ["RANK"]), sys.argv[1], json.loads(sys.argv[2])
+dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
+given, error = [], None
+try:
+    BODY
+except Exception as caught:
+    error = f"{type(caught).__name__}: {caught}"
+with open(f"{folder}/{rank}.json", "w") as file:
+    json.dump({"given": given, "error": error}, file)
+dist.barrier() if error is None else None
+"""
+
+
+def two_ranks(folder: Path, body: str, sizes: tuple[int, int] = (5, 8)) -> list[dict[str, Any]]:
+    program = PROGRAM.replace("    BODY", textwrap.indent(textwrap.dedent(body), "    ").rstrip())
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(folder), json.dumps(sizes)],
+            env={**os.environ, "RANK": str(rank), "WORLD_SIZE": "2"},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    for process in ranks:
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+    return [json.loads((folder / f"{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.mark.parametrize("sizes", [(5, 8), (8, 5), (0, 3), (4, 4)])
+def test_every_rank_gives_as_many_items_as_the_shortest_has(tmp_path: Path, sizes: tuple[int, int]) -> None:
+    body = """
+    pipe = IterableWrapper(range(sizes[rank])).fullsync()
+    for epoch in range(2):
+        given.append(list(pipe))
+    """
+    found = two_ranks(tmp_path, body, sizes)
+    assert [rank["error"] for rank in found] == [None, None]
+    assert [rank["given"] for rank in found] == [[list(range(min(sizes)))] * 2] * 2
+
+
+def test_it_stays_in_the_main_process_beside_workers(tmp_path: Path) -> None:
+    body = """
+    pipe = IterableWrapper(range(sizes[rank])).sharding_filter().map(lambda x: (x, os.getpid())).fullsync()
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+        items = list(dl)
+    assert os.getpid() not in {pid for _, pid in items}
+    given += [x for x, _ in items]
+    """
+    found = two_ranks(tmp_path, body)
+    assert found == [{"given": list(range(5)), "error": None}] * 2
+
+
+def test_an_error_on_one_rank_ends_all_of_them(tmp_path: Path) -> None:
+    body = """
+    pipe = IterableWrapper(range(20)).map(lambda x: 1 // (6 - x) if rank else x).fullsync(timeout=20)
+    for x in pipe:
+        given.append(x)
+    """
+    began = time.monotonic()
+    healthy, broken = two_ranks(tmp_path, body)
+    assert time.monotonic() - began < 40
+    assert healthy["given"] == list(range(6)) and "another rank failed at its item 6" in healthy["error"]
+    assert len(broken["given"]) == 6 and broken["error"].startswith("ZeroDivisionError")
+
+
+def test_a_rank_that_does_not_come_is_an_error_in_time(tmp_path: Path) -> None:
+    body = """
+    for x in IterableWrapper(range(20)).map(lambda x: time.sleep(8 if rank and x == 3 else 0) or x).fullsync(timeout=2):
+        given.append(x)
+    """
+    waiting, _ = two_ranks(tmp_path, body)
+    assert waiting["given"] == [0, 1, 2]
+    assert "Fail to fetch data within 2 seconds" in waiting["error"]
+
+
+def test_ranks_that_leave_an_epoch_at_different_items_are_told(tmp_path: Path) -> None:
+    body = """
+    pipe = IterableWrapper(range(20)).fullsync(timeout=5)
+    for x in pipe:
+        if x == 3 + 4 * rank:
+            break
+        time.sleep(0.05)
+    time.sleep(0.5)
+    given += list(pipe)
+    """
+    found = two_ranks(tmp_path, body)
+    assert any("every rank must leave an epoch at the same item" in (rank["error"] or "") for rank in found) or all(
+        rank["error"] for rank in found
+    )
+
+
+def test_without_a_process_group_it_passes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(IterableWrapper(range(3)).fullsync()) == [0, 1, 2]
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RuntimeError, match="init_process_group"):
+        list(IterableWrapper(range(3)).fullsync())
+
+
+def test_a_timeout_must_be_positive() -> None:
+    with pytest.raises(ValueError, match="timeout"):
+        IterableWrapper([1]).fullsync(timeout=0)
