@@ -86,6 +86,10 @@ def test_flatten_keeps_the_first_of_two_equal_keys_and_says_so() -> None:
         assert list(one({"a": 1, "b": {"a": 2, "c": 3}}).flatten()) == [{"a": 1, "c": 3}]
 
 
+def test_a_slice_object_is_a_slice() -> None:
+    assert list(one((0, 1, 2)).slice(slice(0, 3, 2))) == [(0, 2)]
+
+
 def test_a_list_of_columns_and_a_stop_do_not_go_together() -> None:
     with pytest.warns(UserWarning, match="will be ignored"):
         assert list(one((1, 2, 3)).slice([0], 2)) == [(1,)]

@@ -185,6 +185,13 @@ def test_a_fork_may_be_ahead_by_exactly_its_buffer() -> None:
         next(it)
 
 
+@pytest.mark.parametrize("function", ["fork", "unzip"])
+def test_a_buffer_as_long_as_the_source_holds_all_of_it(function: str) -> None:
+    source = IterableWrapper([(i, i) for i in range(10)])
+    a, b = getattr(source, function)(2, buffer_size=10)
+    assert len(restores_at_every_index(a.concat(b))) == 20
+
+
 @pytest.mark.parametrize("function", ["fork", "demux", "round_robin_demux", "unzip"])
 def test_a_buffer_without_a_bound_brings_a_warning(function: str) -> None:
     source = IterableWrapper([(i, i) for i in range(3000)])

@@ -1012,12 +1012,7 @@ class IterFluent(Generic[T_co]):
         return made
 
     def slice(
-        self,
-        index: Hashable | list[Hashable],
-        stop: int | None = None,
-        step: int | None = None,
-        *,
-        name: str | None = None,
+        self, index: Any, stop: int | None = None, step: int | None = None, *, name: str | None = None
     ) -> IterDataPipe[Any]:
         """Keep a slice, or some columns, of tuple, list or dict items (functional name: ``slice``).
 

@@ -130,7 +130,7 @@ class Run(ABC):
     def _held(self) -> Iterable[int]: ...
 
     @abstractmethod
-    def _room(self, number: int) -> int: ...
+    def _room(self, number: int) -> int | Exception: ...
 
 
 class Broadcast(Run):
@@ -167,14 +167,14 @@ class Broadcast(Run):
         places = [count() for count in self._counts.values()]
         return [*places, *range(min(places), max(places))]  # a child that lags will come to all of these
 
-    def _room(self, number: int) -> int:
+    def _room(self, number: int) -> int | Exception:
         if len(self._counts) < 2 or self.main.buffer_size < 0:
             return sys.maxsize
         places = {child: count() for child, count in self._counts.items()}
         last = min(places, key=places.__getitem__)
         room = places[last] + self.main.buffer_size - number
         if room <= 0:
-            raise self.main.overflow(last, max(places, key=places.__getitem__), number - places[last])
+            return self.main.overflow(last, max(places, key=places.__getitem__), number - places[last])
         return room
 
 

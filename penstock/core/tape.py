@@ -46,7 +46,7 @@ class Tape(Generic[T]):
         saved: what `save` once returned, for every reader of the tape; the one that is furthest behind sets the place.
             None for a reader at the start.
         held: tells the numbers of the items that the step holds now, and of the places that it will save.
-        room: tells how many more items may be read behind so many; may raise instead.
+        room: tells how many more items may be read behind so many, or the error for a source that has one more.
 
     Attributes:
         it: yields the items, once `fetch` has been called.
@@ -58,7 +58,7 @@ class Tape(Generic[T]):
         build: Callable[[State], Stream[T]],
         saved: Iterable[Any],
         held: Callable[[], Iterable[int]],
-        room: Callable[[int], int] = lambda number: sys.maxsize,
+        room: Callable[[int], int | Exception] = lambda number: sys.maxsize,
     ) -> None:
         self._name = name
         self._build = build
@@ -149,7 +149,12 @@ class Tape(Generic[T]):
                     self._prune()
                 self._at.append(before)
                 self._states.append(self._up.state())
-            size = min(self._at[-1] + _EVERY - before, self._room(before))
+            room = self._room(before)
+            if isinstance(room, Exception):
+                if next(items, _END) is _END:
+                    return
+                raise room
+            size = min(self._at[-1] + _EVERY - before, room)
             yield islice(items, size)
             if self.number - before < size:
                 return

@@ -63,7 +63,7 @@ class Slicer(IterDataPipe[Any]):
 
     Args:
         datapipe: the source.
-        index: where the slice starts, or a list of the columns to keep. Of a dict, the key or keys to keep.
+        index: where the slice starts, a slice, or a list of the columns to keep. Of a dict, the key or keys to keep.
         stop: where the slice ends. Of no use with a list, or with dicts.
         step: as in a slice. Of no use with a list, or with dicts.
 
@@ -82,7 +82,7 @@ class Slicer(IterDataPipe[Any]):
     def __init__(
         self,
         datapipe: IterDataPipe[Any],
-        index: Hashable | list[Hashable],
+        index: Any,
         stop: int | None = None,
         step: int | None = None,
     ) -> None:
@@ -112,7 +112,8 @@ class Slicer(IterDataPipe[Any]):
         if not isinstance(item, (tuple, list)):
             return _untouched(item, "filtered", "filter was done")
         if not isinstance(self.index, list):
-            return _type_of(item)(item[self.index : self.stop : self.step])
+            whole = self.index if isinstance(self.index, slice) else slice(self.index, self.stop, self.step)
+            return _type_of(item)(item[whole])
         _warn_of_missing(self.index, range(len(item)))
         return _type_of(item)(value for i, value in enumerate(item) if i in self.index)
 
