@@ -14,10 +14,11 @@ many bytes. Lists of numbers may be packed into one field, or stand in a field f
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = ["Malformed", "Value", "parsed"]
 
@@ -52,6 +53,8 @@ def _entries(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _feature(data: Any) -> Value:
+    import numpy as np
+
     kind, values = 0, memoryview(b"")
     for kind, values in _fields(data):  # noqa: B007  # one of three: the last one counts
         pass
@@ -76,6 +79,8 @@ def _packed(item: Any) -> bytes:
 
 def _varints(data: bytes) -> npt.NDArray[np.int64]:
     """Decode packed varints, all at once: each has 7 bits in a byte, lowest first, and ends below 128."""
+    import numpy as np
+
     if not data:
         return np.zeros(0, np.int64)
     codes = np.frombuffer(data, np.uint8)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextvars
 import inspect
 import threading
 import weakref
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from penstock.core.chunk import DataChunk
 from penstock.core.context import Context
@@ -18,6 +17,9 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._columns import Columns, check_columns, on_columns, pick
 from penstock.pipes._nested import nested
 from penstock.pipes.batcher import Batcher
+
+if TYPE_CHECKING:
+    import asyncio  # at run time where it is used: it takes a tenth of the time that `import penstock` may take
 
 T = TypeVar("T")
 
@@ -112,6 +114,8 @@ def _is_async(fn: object) -> bool:
 
 async def _gather(fn: Callable[[Any], Coroutine[Any, Any, Any]], batch: list[Any], limit: int) -> list[Any]:
     """Await ``fn`` for all items, in order. The first exception cancels the others, and waits until they are gone."""
+    import asyncio
+
     free = asyncio.Semaphore(limit)
 
     async def one(number: int, item: Any) -> Any:
@@ -139,6 +143,8 @@ class _Loop:
 
     def run(self, main: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine to its end, in a copy of the caller's context."""
+        import asyncio
+
         if self._runner is None:
             self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
         runner, context = self._runner, contextvars.copy_context()
@@ -153,6 +159,8 @@ class _Loop:
 
 def _beside_a_loop(work: Callable[[], T]) -> T:
     """Call ``work``, in a thread of its own where an event loop runs in this one, and wait for it."""
+    import asyncio
+
     try:
         asyncio.get_running_loop()
     except RuntimeError:

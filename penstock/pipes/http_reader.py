@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
-from email.message import Message
-from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import parse_qs, urljoin, urlsplit
 
@@ -177,6 +175,10 @@ def _from_http(url: str, options: dict[str, Any]) -> tuple[str, Any]:
 
 
 def _from_google_drive(url: str, options: dict[str, Any]) -> tuple[str, Any]:
+    from email.message import Message
+
+    from penstock.pipes._download_form import DownloadForm
+
     connection = session()
     source = _direct(url)
     response = answered(connection, source, options)
@@ -186,7 +188,7 @@ def _from_google_drive(url: str, options: dict[str, Any]) -> tuple[str, Any]:
         if "Quota exceeded" in page:
             connection.close()
             raise RuntimeError(f"Google drive link {url} is currently unavailable, because the quota was exceeded.")
-        form = _Form(page)
+        form = DownloadForm(page)
         source, fields = (urljoin(source, form.action), form.fields) if form.action else (source, {"confirm": "t"})
         tokens = [token for name, token in response.cookies.items() if name.startswith("download_warning")]
         fields |= {"confirm": tokens[-1]} if tokens else {}
@@ -211,20 +213,3 @@ def _direct(url: str) -> str:
     found = re.search(r"/file/d/([^/]+)", parts.path)
     ids = [found[1]] if found else parse_qs(parts.query).get("id") if parts.path == "/open" else None
     return f"{parts.scheme}://{parts.netloc}/uc?export=download&id={ids[0]}" if ids else url
-
-
-class _Form(HTMLParser):
-    """The form that confirms a download: where it leads, and its hidden fields."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.action = ""
-        self.fields: dict[str, str] = {}
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-        values = {name: value or "" for name, value in attributes}
-        if tag == "form" and values.get("id", "download-form") == "download-form":
-            self.action = values.get("action", "")
-        elif tag == "input" and values.get("type") == "hidden" and "name" in values:
-            self.fields[values["name"]] = values.get("value", "")
