@@ -239,7 +239,7 @@ def test_a_dead_worker_is_told_in_time_and_the_next_epoch_works(
     method: str, how: str, said: str, code: int, flag: str
 ) -> None:
     pipe = IterableWrapper(range(20)).sharding_filter().map(dies(how, flag, 9))
-    with DataLoader2(pipe, reading_service=service(multiprocessing_context=method)) as dl:
+    with DataLoader2(pipe, reading_service=service(multiprocessing_context=method, max_restarts=0)) as dl:
         it = iter(dl)
         got = [next(it)]
         began = time.monotonic()
@@ -276,7 +276,7 @@ def test_a_worker_that_dies_again_at_the_same_item_names_the_pipe() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_worker_killed_in_its_sleep_names_pid_signal_and_pipe(method: str, flag: str) -> None:
     pipe = IterableWrapper(range(20)).sharding_filter().map(dies("sleep", flag, 3), name="slow").batch(2)
-    with DataLoader2(pipe, reading_service=service(multiprocessing_context=method)) as dl:
+    with DataLoader2(pipe, reading_service=service(multiprocessing_context=method, max_restarts=0)) as dl:
         it = iter(dl)
         assert next(it) == [0, 1]
         while not os.path.exists(flag) or not pathlib.Path(flag).read_text():

@@ -262,10 +262,13 @@ def test_a_worker_that_dies_once_in_a_function_is_replaced_in_the_next_epoch(tmp
     pipe = IterableWrapper(range(20)).sharding_filter()
     for which in ("worker_init_fn", "worker_reset_fn"):
         flag.touch()
-        with DataLoader2(pipe, reading_service=service(**{which: die_once})) as dl:
+        with DataLoader2(pipe, reading_service=service(max_restarts=0, **{which: die_once})) as dl:
             with pytest.raises(WorkerDied):
                 list(dl)
             assert list(dl) == list(range(20))
+        flag.touch()
+        with DataLoader2(pipe, reading_service=service(**{which: die_once})) as dl:
+            assert list(dl) == list(range(20)), "replaced in the same epoch"
 
 
 # ----------------------------------------------------------------------------------------------------- shutting down

@@ -240,7 +240,7 @@ class DataLoader2(Generic[T_co]):
         return self._service.signal(hook, self._session, *arguments)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts: the epoch, batches delivered in it and over all epochs, and how the graph divides."""
+        """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides."""
         running = self._running
         session = self._session
         return {
@@ -249,6 +249,7 @@ class DataLoader2(Generic[T_co]):
             "delivered_total": self._batches,
             "division": session.plan.kind if session is not None else None,
             "lanes": session.lanes if session is not None else None,
+            "restarts": getattr(session, "restarts", 0),
         }
 
     def shutdown(self) -> None:

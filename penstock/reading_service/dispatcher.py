@@ -95,7 +95,7 @@ class _Feed:
             self._fail(error)
             return None
         index = number % self.count
-        lane = self.lanes.setdefault(index, _Lane(number))
+        lane = self.lanes.setdefault(index, _Lane(number))  # one that has not come yet is waited for
         if lane.done or number < lane.first:
             return None
         if not lane.waiting:
@@ -173,11 +173,10 @@ class Dispatcher:
         sender = self._workers[fd]
         try:
             sender.receive(wait=True)
-        except Disconnected:  # it has ended, or died: the main process knows
-            self._poll.unregister(fd)
-            del self._workers[fd]
+        except Disconnected:
+            self._lose(sender)
             return
-        while sender.commands:
+        while sender.commands and fd in self._workers:
             name, epoch, *rest = sender.commands.popleft()
             while epoch > self._epoch:  # the main process has told the worker, and will have told this one
                 self._main.receive(wait=True)
@@ -194,6 +193,21 @@ class Dispatcher:
                 else:  # "left"
                     lane.done = True
                     lane.waiting.clear()
+
+    def _lose(self, sender: Sender) -> None:
+        """Forget a worker that has ended, or died: the main process knows, and may replace it."""
+        fd = sender.fileno()
+        if fd not in self._workers:
+            return
+        self._poll.unregister(fd)
+        self._workers.pop(fd)
+        self._ready.discard(fd)
+        for feed in self._feeds.values():
+            for index, lane in list(feed.lanes.items()):
+                if lane.sender is sender:
+                    lane.sender, lane.done = None, True
+                    del feed.lanes[index]
+        sender.close()
 
     def _lane(self, key: tuple[FeedKey, int]) -> _Lane | None:
         feed = self._feeds.get(key[0])
@@ -216,7 +230,7 @@ class Dispatcher:
         if (lane is not None and lane.sender is not None) or (
             feed.stream is not None and start[0] < feed.next and not kept
         ):
-            sender.send(DETACHED, self._epoch, (key, start))
+            self._tell(sender, DETACHED, (key, start))
             return
         if lane is None:
             lane = feed.lanes[index] = _Lane(start[0])
@@ -242,7 +256,8 @@ class Dispatcher:
                         late = feed.read()
                         if late is not None and late != index:
                             self._detach(key, feed, late)
-                    self._give((key, index), feed, lane)
+                    if lane.sender is not None:
+                        self._give((key, index), feed, lane)
 
     def _give(self, key: tuple[FeedKey, int], feed: _Feed, lane: _Lane) -> None:
         """Send a lane what waits for it, or that there is no more."""
@@ -252,10 +267,16 @@ class Dispatcher:
         if chunks:
             lane.sent += len(chunks)
             lane.ahead = chunks[-1][2]
-            lane.sender.send(CHUNKS, self._epoch, (key, chunks))
+            self._tell(lane.sender, CHUNKS, (key, chunks))
             return
         lane.done = True
-        lane.sender.send(END if feed.error is None else RAISED, self._epoch, (key, feed.error))
+        self._tell(lane.sender, END if feed.error is None else RAISED, (key, feed.error))
+
+    def _tell(self, sender: Sender, kind: int, content: Any) -> None:
+        try:
+            sender.send(kind, self._epoch, content)
+        except Disconnected:
+            self._lose(sender)
 
     def _detach(self, key: FeedKey, feed: _Feed, index: int) -> None:
         """Let a lane that lags too far behind read by itself, so that nobody waits for it."""
@@ -264,4 +285,4 @@ class Dispatcher:
         lane.waiting.clear()
         lane.done = True
         if lane.sender is not None:
-            lane.sender.send(DETACHED, self._epoch, ((key, index), position))
+            self._tell(lane.sender, DETACHED, ((key, index), position))

@@ -25,9 +25,11 @@ class Workers(Protocol):
             that tells its exit code.
         everyone: those, and the dispatching process.
         dispatcher: that, or None.
+        max_restarts: how many workers may be replaced in an epoch.
     """
 
     num_workers: int
+    max_restarts: int
     workers: Any
     everyone: Any
     dispatcher: Any
@@ -38,6 +40,10 @@ class Workers(Protocol):
 
     def died(self, worker: Any, run: Run, lane: int) -> BaseException:
         """Return the error for a worker that is gone."""
+        ...
+
+    def replaced(self, worker: Any) -> Any:
+        """Start another worker in the place of one that is gone, and return it."""
         ...
 
     def break_(self) -> None:
@@ -66,11 +72,13 @@ class ProcessEpoch(Epoch):
         self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
         self._closed = False
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
+        self._restarts = 0
+        self._delivered = [0] * count  # items of each worker
+        self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
         if session.dispatcher is not None:
             session.dispatcher.receiver.command("epoch", number, self._run)
         for worker in session.workers:
-            local = tuple(lane for lane in self._order if lane % count == worker.number)
-            worker.receiver.command("epoch", number, self._run, local)
+            self._begin(worker)
 
     def __next__(self) -> Any:
         order, progress = self._order, self.progress
@@ -88,6 +96,7 @@ class ProcessEpoch(Epoch):
                 progress.next += 1
             else:
                 progress.next = lane + 1 if lane + 1 < progress.lanes else 0
+            self._delivered[lane % len(self._bundles)] += 1
             if not bundle.left:
                 for of, state in bundle.states.items():
                     self._stands(of, state)
@@ -112,8 +121,8 @@ class ProcessEpoch(Epoch):
                 if worker.process.exitcode(0) is not None:
                     raise Disconnected
         except Disconnected:
-            self._closed = True
-            raise session.died(worker, self._run, lane) from None
+            self._replace(worker, lane)
+            return False
         except BaseException:
             session.break_()
             self._closed = True
@@ -126,6 +135,33 @@ class ProcessEpoch(Epoch):
             raise session.raised(message.content, self._run, lane)
         self._ended(message.content)
         return False
+
+    def _replace(self, worker: Any, lane: int) -> None:
+        """Let another worker go on behind the last item that a dead one delivered.
+
+        All that it had made and not delivered is made again; so an item that killed two workers in a row is an error.
+        """
+        session, count = self._session, self._delivered
+        again = self._died.get(worker.number) == count[worker.number]
+        if again or self._restarts >= session.max_restarts:
+            self._closed = True
+            raise session.died(worker, self._now(), lane) from None
+        self._died[worker.number] = count[worker.number]
+        self._restarts += 1
+        try:
+            self._begin(session.replaced(worker))
+        except BaseException:
+            session.break_()
+            self._closed = True
+            raise
+
+    def _begin(self, worker: Any) -> None:
+        local = tuple(lane for lane in self._order if lane % self._session.num_workers == worker.number)
+        worker.receiver.command("epoch", self._number, self._now(), local)
+
+    def _now(self) -> Run:
+        """Return the rest of the epoch."""
+        return Run(self._run.seed, self._run.epoch, self.progress)
 
     def _ended(self, lane: int) -> None:
         if self._blocks:  # whoever has no block left says that there is none

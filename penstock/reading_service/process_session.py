@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import signal
 import socket
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +68,9 @@ class ProcessSession(Session):
         self.everyone: list[Worker] = []
         self._epochs = 0
         self._broken = False
+        self._share_bytes = 0  # of shared memory, for each worker
+        self.max_restarts = service.max_restarts
+        self.restarts = 0
         self.workers: list[Worker] = []
         self.dispatcher: Worker | None = None
         self._finalizer: weakref.finalize[Any, Any] | None = None
@@ -76,22 +82,30 @@ class ProcessSession(Session):
         self._launcher = launcher(service.multiprocessing_context)
         self.everyone, self.workers, self.dispatcher = [], [], None
         self._finalizer = weakref.finalize(self, _close, os.getpid(), self.everyone, self._launcher)
+        self._share_bytes = budget // service.num_workers
         try:
-            self._graph_fd = os.open(os.devnull, os.O_RDONLY)
-            if service.multiprocessing_context != "fork":
-                os.close(self._graph_fd)
-                self._graph_fd = payload_file(self._payload)
-            try:
+            with self._graph():
                 for number in range(service.num_workers):
-                    self.everyone.append(self._launch(number, budget // service.num_workers))
+                    self.everyone.append(self._launch(number, self._share_bytes))
                 self.workers = self.everyone[:]
                 if any(getattr(pipe, "dispatches", False) for pipe in walk(self._payload[0])):
-                    self._connect(budget // service.num_workers)
-            finally:
-                os.close(self._graph_fd)
+                    self.dispatcher = self._launch(DISPATCHER, 1 << 20)
+                    self.everyone.append(self.dispatcher)
+                    for worker in self.workers:
+                        self._connect(worker)
         except BaseException:
             self.close()
             raise
+
+    @contextmanager
+    def _graph(self) -> Iterator[None]:
+        """Have the graph in a file, for workers that start meanwhile. A forked one has it in memory."""
+        fork = self._service.multiprocessing_context == "fork"
+        self._graph_fd = os.open(os.devnull, os.O_RDONLY) if fork else payload_file(self._payload)
+        try:
+            yield
+        finally:
+            os.close(self._graph_fd)
 
     def _launch(self, number: int, size: int) -> Worker:
         assert self._launcher is not None
@@ -111,18 +125,34 @@ class ProcessSession(Session):
         receiver.command("hello", number, self._service.num_workers)
         return Worker(number, process, receiver)
 
-    def _connect(self, size: int) -> None:
-        """Start the dispatching process, and connect it with each worker."""
-        self.dispatcher = self._launch(DISPATCHER, 1 << 20)
-        self.everyone.append(self.dispatcher)
-        for worker in self.workers:
-            ends = socket.socketpair()
-            arena_fd = Arena.create(size)
-            self.dispatcher.receiver.command("connect", fds=(ends[0].fileno(), arena_fd))
-            worker.receiver.command("dispatch", 0, fds=(ends[1].fileno(), arena_fd))
-            os.close(arena_fd)
-            for end in ends:
-                end.close()
+    def _connect(self, worker: Worker) -> None:
+        """Connect a worker with the dispatching process."""
+        assert self.dispatcher is not None
+        ends = socket.socketpair()
+        arena_fd = Arena.create(self._share_bytes)
+        self.dispatcher.receiver.command("connect", fds=(ends[0].fileno(), arena_fd))
+        worker.receiver.command("dispatch", 0, fds=(ends[1].fileno(), arena_fd))
+        os.close(arena_fd)
+        for end in ends:
+            end.close()
+
+    def replaced(self, worker: Worker) -> Worker:
+        """Start another worker in the place of one that is gone."""
+        worker.process.kill()  # it may have closed its socket only
+        how, where = _ended(worker.process.exitcode(1.0)), worker.receiver.recorded()
+        worker.receiver.close()
+        with self._graph():
+            new = self._launch(worker.number, self._share_bytes)
+        self.workers[worker.number] = new
+        self.everyone[self.everyone.index(worker)] = new
+        if self.dispatcher is not None:
+            self._connect(new)
+        self.restarts += 1
+        logging.getLogger("penstock").warning(
+            "worker %d (pid %d) %s in %s; another one (pid %d) goes on from its last item",
+            *(worker.number, worker.process.pid, how, where, new.process.pid),
+        )
+        return new
 
     def epoch(self, run: Run) -> Epoch:
         if self._broken:
@@ -148,12 +178,7 @@ class ProcessSession(Session):
         """Return the error for a worker that closed its socket."""
         self._broken = True
         code = worker.process.exitcode(1.0)
-        if code is None:
-            how = "closed its connection, and is still running"
-        elif code < 0:
-            how = f"was killed by signal {-code} ({signal.Signals(-code).name})"
-        else:
-            how = f"ended with exit code {code}"
+        how = _ended(code)
         where, again = worker.receiver.recorded(), None
         if worker is self.dispatcher:
             message = f"the dispatching process (pid {worker.process.pid}) {how}; it was in {where}"
@@ -176,12 +201,8 @@ class ProcessSession(Session):
         helper._launcher, helper.everyone = launcher(self._service.multiprocessing_context), []
         finalizer = weakref.finalize(helper, _close, os.getpid(), helper.everyone, helper._launcher)
         try:
-            fork = self._service.multiprocessing_context == "fork"
-            helper._graph_fd = os.open(os.devnull, os.O_RDONLY) if fork else payload_file(self._payload)
-            try:
+            with helper._graph():
                 worker = helper._launch(number, 64 << 20)
-            finally:
-                os.close(helper._graph_fd)
             helper.everyone.append(worker)
             worker.receiver.command("trace", 1, run, (lane,))
             try:
@@ -195,6 +216,15 @@ class ProcessSession(Session):
     def close(self) -> None:
         if self._finalizer is not None:
             self._finalizer()
+
+
+def _ended(code: int | None) -> str:
+    """Say in words how a process ended."""
+    if code is None:
+        return "closed its connection, and is still running"
+    return (
+        f"was killed by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"ended with exit code {code}"
+    )
 
 
 def _close(pid: int, workers: list[Worker], launcher: Launcher) -> None:

@@ -36,6 +36,9 @@ class MultiProcessingReadingService(ReadingService):
             `SeedGenerator`.
         lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` unless given, or set by a
             restored state.
+        max_restarts: how many workers that died are replaced in an epoch. Another one goes on behind the last item that
+            was delivered, and the sequence is what it would have been. One that dies again at the same item, or one too
+            many, ends the epoch with `WorkerDied`.
         buffer_bytes: how much shared memory batches on their way may take, over all workers; a quarter of the free
             memory, and at most 2 GiB, unless given. Memory is used only as batches need it.
 
@@ -58,8 +61,11 @@ class MultiProcessingReadingService(ReadingService):
         worker_reset_fn: Callable[[Any, WorkerInfo, SeedGenerator], Any] | None = None,
         *,
         lanes: int | None = None,
+        max_restarts: int = 3,
         buffer_bytes: int | None = None,
     ) -> None:
+        if max_restarts < 0:
+            raise ValueError(f"max_restarts must not be negative, got {max_restarts}")
         if num_workers < 0:
             raise ValueError(f"num_workers must not be negative, got {num_workers}")
         if worker_prefetch_cnt < 0 or main_prefetch_cnt < 0:
@@ -79,6 +85,7 @@ class MultiProcessingReadingService(ReadingService):
         self.worker_init_fn = worker_init_fn
         self.worker_reset_fn = worker_reset_fn
         self.lanes = lanes
+        self.max_restarts = max_restarts
         self.buffer_bytes = buffer_bytes
 
     def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:

@@ -79,6 +79,7 @@ class ThreadSession(Session):
     """The threads of one loader. They live over all of its epochs."""
 
     dispatcher = None
+    max_restarts = 0
 
     def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService) -> None:
         self.plan = plan(graph)
@@ -100,6 +101,10 @@ class ThreadSession(Session):
     def died(self, worker: Any, run: Run, lane: int) -> BaseException:
         """Return the error for a thread that is gone."""
         return RuntimeError(f"{worker.thread.name} ended without a word")
+
+    def replaced(self, worker: Any) -> Any:
+        """Never: a thread does not die alone."""
+        raise NotImplementedError
 
     def break_(self) -> None:
         """Nothing: a queue has no messages that could be left half read."""

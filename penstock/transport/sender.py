@@ -37,6 +37,11 @@ class Sender:
         self.sent = 0
         self.taken = 0
 
+    def close(self) -> None:
+        """Close the socket and the arena."""
+        self._sock.close()
+        self._arena.close()
+
     def fileno(self) -> int:
         """Return the descriptor of the socket."""
         return self._sock.fileno()
