@@ -23,7 +23,7 @@ class Batcher(IterDataPipe[DataChunk[T]]):
     The last batch may be shorter. Over a MapDataPipe a batch is fetched with one ``__getitems__``.
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         batch_size: items per batch, at least 1.
         drop_last: leave out a short last batch.
         wrapper_class: what makes a list of items a batch.
@@ -38,15 +38,15 @@ class Batcher(IterDataPipe[DataChunk[T]]):
 
     def __init__(
         self,
-        source_datapipe: IterDataPipe[T],
+        datapipe: IterDataPipe[T],
         batch_size: int,
         drop_last: bool = False,
         wrapper_class: Callable[[Any], Any] = DataChunk,
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         if batch_size < 1:
             raise AssertionError(f"Batch size is required to be larger than 0! Got {batch_size}")
-        self.datapipe = source_datapipe
+        self.datapipe = datapipe
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.wrapper_class = wrapper_class

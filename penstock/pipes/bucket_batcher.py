@@ -31,7 +31,7 @@ class BucketBatcher(IterDataPipe[DataChunk[T]]):
     Without ``sort_key`` the second and the last step are left out; with it, and one bucket, nothing is shuffled.
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         batch_size: items per batch.
         drop_last: leave out a short last batch.
         batch_num: batches per bucket.
@@ -52,7 +52,7 @@ class BucketBatcher(IterDataPipe[DataChunk[T]]):
 
     def __init__(
         self,
-        source_datapipe: IterDataPipe[T],
+        datapipe: IterDataPipe[T],
         batch_size: int,
         drop_last: bool = False,
         batch_num: int = 100,
@@ -60,7 +60,7 @@ class BucketBatcher(IterDataPipe[DataChunk[T]]):
         sort_key: Callable[[list[Any]], Iterable[Any]] | None = None,
         use_in_batch_shuffle: bool = True,
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         for name, size in (("Batch size", batch_size), ("Number of batches", batch_num), ("buckets", bucket_num)):
             if size < 1:
                 raise AssertionError(f"{name} is required to be larger than 0! Got {size}")
@@ -68,7 +68,7 @@ class BucketBatcher(IterDataPipe[DataChunk[T]]):
             check_callable(sort_key)
         bucket = batch_size * batch_num
         shuffled = _shuffled_in_batches if use_in_batch_shuffle else _shuffled
-        pipe: IterDataPipe[Any] = source_datapipe
+        pipe: IterDataPipe[Any] = datapipe
         if bucket_num > 1 or sort_key is None:
             pipe = shuffled(pipe, bucket * bucket_num)
         if sort_key is not None:

@@ -25,7 +25,7 @@ class Collator(IterDataPipe[Any]):
     written straight into the memory that the main process sees, and the worker does not load torch.
 
     Args:
-        source_datapipe: the source, of lists.
+        datapipe: the source, of lists.
         conversion: a function of a list of samples.
         collate_fn: the same, under torch's name.
 
@@ -44,15 +44,15 @@ class Collator(IterDataPipe[Any]):
 
     def __init__(
         self,
-        source_datapipe: IterDataPipe[Any],
+        datapipe: IterDataPipe[Any],
         conversion: Callable[[list[Any]], Any] | None = None,
         collate_fn: Callable[[list[Any]], Any] | None = None,
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         function = collate_fn or conversion
         if function is not None:
             check_callable(function)
-        self.datapipe = source_datapipe
+        self.datapipe = datapipe
         self.collate_fn = function
 
     def __len__(self) -> int:

@@ -19,7 +19,7 @@ class Filter(IterDataPipe[T]):
     """Keep the items for which a function is true (functional name: ``filter``).
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         filter_fn: the function. Its result counts by truth, as with Python's ``filter``.
         input_col: the columns of an item that ``filter_fn`` gets; the whole item unless given.
 
@@ -32,17 +32,15 @@ class Filter(IterDataPipe[T]):
     """
 
     @overload
-    def __init__(self, source_datapipe: IterDataPipe[T], filter_fn: Callable[[T], Any]) -> None: ...
+    def __init__(self, datapipe: IterDataPipe[T], filter_fn: Callable[[T], Any]) -> None: ...
     @overload
+    def __init__(self, datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None) -> None: ...
     def __init__(
-        self, source_datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None
-    ) -> None: ...
-    def __init__(
-        self, source_datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None = None
+        self, datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None = None
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         check_columns(filter_fn, input_col)
-        self.datapipe = source_datapipe
+        self.datapipe = datapipe
         self.filter_fn = filter_fn
         self.input_col = input_col
 

@@ -21,7 +21,7 @@ class FlatMapper(IterDataPipe[U]):
     """Turn each item into any number of items: those of ``fn(x)`` (functional name: ``flatmap``).
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         fn: returns an iterable; without it the items themselves are the iterables.
         input_col: the columns of an item that ``fn`` gets; the whole item unless given.
 
@@ -35,14 +35,14 @@ class FlatMapper(IterDataPipe[U]):
 
     def __init__(
         self,
-        source_datapipe: IterDataPipe[T],
+        datapipe: IterDataPipe[T],
         fn: Callable[[T], Iterable[U]] | None = None,
         input_col: Hashable | list[Hashable] | tuple[Hashable, ...] | None = None,
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         if fn is not None:
             check_columns(fn, input_col)
-        self.datapipe: IterDataPipe[Any] = source_datapipe
+        self.datapipe: IterDataPipe[Any] = datapipe
         self.fn: Callable[..., Iterable[U]] | None = fn
         self.input_col = input_col
 

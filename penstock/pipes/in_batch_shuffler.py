@@ -25,7 +25,7 @@ class InBatchShuffler(Shuffling, IterDataPipe[DataChunk[T]]):
     whatever worker it lands.
 
     Args:
-        source_datapipe: the source, of lists.
+        datapipe: the source, of lists.
 
     State: the count of batches, where the sharding point does not know it.
 
@@ -37,9 +37,9 @@ class InBatchShuffler(Shuffling, IterDataPipe[DataChunk[T]]):
 
     arity = ONE_TO_ONE
 
-    def __init__(self, source_datapipe: IterDataPipe[Sequence[T]]) -> None:
-        source_datapipe = check_source(self, source_datapipe)
-        self.datapipe: IterDataPipe[Sequence[T]] = source_datapipe
+    def __init__(self, datapipe: IterDataPipe[Sequence[T]]) -> None:
+        datapipe = check_source(self, datapipe)
+        self.datapipe: IterDataPipe[Sequence[T]] = datapipe
 
     def __len__(self) -> int:
         return len(self.datapipe)

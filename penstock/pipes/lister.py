@@ -25,7 +25,7 @@ class FileLister(IterDataPipe[str]):
     worker processes is read once, so that all of them see the same one.
 
     Args:
-        source_datapipe: folders, local or fsspec URLs: one, an iterable or a pipe of them.
+        root: folders, local or fsspec URLs: one, an iterable or a pipe of them.
         masks: yield only the names that match one of these patterns.
         recursive: go into folders.
         abspath: yield absolute paths.
@@ -49,7 +49,7 @@ class FileLister(IterDataPipe[str]):
 
     def __init__(
         self,
-        source_datapipe: str | Iterable[str] = ".",
+        root: str | Iterable[str] = ".",
         masks: str | Sequence[str] = "",
         *,
         recursive: bool = False,
@@ -57,11 +57,9 @@ class FileLister(IterDataPipe[str]):
         non_deterministic: bool = False,
         length: int = -1,
     ) -> None:
-        if isinstance(source_datapipe, str):
-            source_datapipe = [source_datapipe]
-        self.datapipe: IterDataPipe[str] = (
-            source_datapipe if isinstance(source_datapipe, IterDataPipe) else IterableWrapper(source_datapipe)
-        )
+        if isinstance(root, str):
+            root = [root]
+        self.datapipe: IterDataPipe[str] = root if isinstance(root, IterDataPipe) else IterableWrapper(root)
         self.masks = masks
         self.recursive = recursive
         self.abspath = abspath

@@ -20,7 +20,7 @@ class Mapper(IterDataPipe[U]):
     """Apply a function to every item: ``x`` becomes ``fn(x)`` (functional name: ``map``).
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         fn: the function. Lambdas and local functions work on worker processes too.
         input_col: the columns (keys or indices) of an item that ``fn`` gets; the whole item unless given.
         output_col: where the result goes: in place of the first input column unless given; -1 appends it.
@@ -42,25 +42,25 @@ class Mapper(IterDataPipe[U]):
     arity = ONE_TO_ONE
 
     @overload
-    def __init__(self, source_datapipe: IterDataPipe[T], fn: Callable[[T], U]) -> None: ...
+    def __init__(self, datapipe: IterDataPipe[T], fn: Callable[[T], U]) -> None: ...
     @overload
     def __init__(
         self: Mapper[Any],
-        source_datapipe: IterDataPipe[Any],
+        datapipe: IterDataPipe[Any],
         fn: Callable[..., Any],
         input_col: Columns | None,
         output_col: Columns | None = None,
     ) -> None: ...
     def __init__(
         self,
-        source_datapipe: IterDataPipe[Any],
+        datapipe: IterDataPipe[Any],
         fn: Callable[..., Any],
         input_col: Columns | None = None,
         output_col: Columns | None = None,
     ) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+        datapipe = check_source(self, datapipe)
         check_columns(fn, input_col, output_col)
-        self.datapipe = source_datapipe
+        self.datapipe = datapipe
         self.fn = fn
         self.input_col = input_col
         self.output_col = output_col

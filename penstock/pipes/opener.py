@@ -23,7 +23,7 @@ class FileOpener(IterDataPipe[tuple[str, StreamWrapper]]):
     ``memory://``, ``https://``); ``.gz``, ``.bz2``, ``.xz`` and ``.zst`` files are decompressed as they are read.
 
     Args:
-        source_datapipe: the paths, a pipe or any iterable.
+        datapipe: the paths, a pipe or any iterable.
         mode: ``r``, ``t``, ``rt`` for text; ``b``, ``rb`` for bytes.
         encoding: of text; Python's default unless given.
         length: what ``len`` should say; unknown if negative.
@@ -51,7 +51,7 @@ class FileOpener(IterDataPipe[tuple[str, StreamWrapper]]):
 
     def __init__(
         self,
-        source_datapipe: Iterable[str],
+        datapipe: Iterable[str],
         mode: str = "r",
         encoding: str | None = None,
         length: int = -1,
@@ -62,9 +62,7 @@ class FileOpener(IterDataPipe[tuple[str, StreamWrapper]]):
             raise ValueError(f"Invalid mode {mode}")
         if "b" in mode and encoding is not None:
             raise ValueError("binary mode doesn't take an encoding argument")
-        self.datapipe: IterDataPipe[str] = (
-            source_datapipe if isinstance(source_datapipe, IterDataPipe) else IterableWrapper(source_datapipe)
-        )
+        self.datapipe: IterDataPipe[str] = datapipe if isinstance(datapipe, IterDataPipe) else IterableWrapper(datapipe)
         self.mode = mode
         self.encoding = encoding
         self.length = length

@@ -35,7 +35,7 @@ class Shuffler(Shuffling, IterDataPipe[T]):
     as well where that is too little. A MapDataPipe has a `shuffle` of its own, over everything and without memory.
 
     Args:
-        source_datapipe: the source.
+        datapipe: the source.
         buffer_size: items per window, at least 1.
         unbatch_level: unbatch the source by so many levels first.
 
@@ -48,11 +48,11 @@ class Shuffler(Shuffling, IterDataPipe[T]):
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, source_datapipe: IterDataPipe[T], *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
-        source_datapipe = check_source(self, source_datapipe)
+    def __init__(self, datapipe: IterDataPipe[T], *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
+        datapipe = check_source(self, datapipe)
         if buffer_size < 1:
             raise AssertionError(f"buffer_size should be larger than 0, got {buffer_size}")
-        self.datapipe: IterDataPipe[T] = UnBatcher(source_datapipe, unbatch_level) if unbatch_level else source_datapipe
+        self.datapipe: IterDataPipe[T] = UnBatcher(datapipe, unbatch_level) if unbatch_level else datapipe
         self.buffer_size = buffer_size
 
     def __len__(self) -> int:
