@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import cloudpickle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -183,6 +184,13 @@ def test_a_fork_may_be_ahead_by_exactly_its_buffer() -> None:
     assert [next(it) for _ in range(4)] == [0, 1, 2, 3]
     with pytest.raises(BufferError):
         next(it)
+
+
+def test_iterating_leaves_what_a_pipe_pickles_to_as_it_is() -> None:
+    pipe = IterableWrapper(range(10)).fork(2)[0]
+    before = cloudpickle.dumps(pipe)
+    list(pipe)
+    assert cloudpickle.dumps(pipe) == before
 
 
 @pytest.mark.parametrize("function", ["fork", "unzip"])

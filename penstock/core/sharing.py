@@ -38,13 +38,16 @@ T = TypeVar("T")
 
 
 class Turns:
-    """Which seed the n-th plain run over each child gets."""
+    """Which seed the n-th plain run over each child gets. Pickles empty: a copy has begun no run."""
 
     _KEPT = 64  # a child that nobody reads must not make this grow
 
     def __init__(self) -> None:
         self._begun: dict[int, int] = {}
         self._seeds: dict[int, int] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Turns, ()
 
     def seed(self, children: Iterable[int]) -> int:
         """Return the seed of the next run over these children."""
