@@ -59,13 +59,13 @@ def test_an_item_of_a_slow_pipe_is_sent_when_it_is_made() -> None:
 def test_what_was_made_quickly_does_not_wait_for_a_slow_item_behind_it() -> None:
     def mixed(x: int) -> tuple[int, float]:
         if x % 10 == 9:
-            time.sleep(0.3)
+            time.sleep(0.6)
         return x, time.monotonic()
 
     pipe = IterableWrapper(range(40)).sharding_filter().map(mixed)
     with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1)) as dl:
         late = {x: time.monotonic() - made for x, made in dl}
-    assert max(late[x] for x in range(1, 9)) < 0.15, "sent by itself, while the worker was asleep in the tenth"
+    assert max(late[x] for x in range(1, 9)) < 0.5, "sent by itself, while the worker was asleep in the tenth"
 
 
 def test_large_and_small_items_keep_their_order_and_their_content() -> None:

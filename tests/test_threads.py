@@ -13,6 +13,7 @@ import pytest
 from penstock import DataLoader2, InProcessReadingService, MultiProcessingReadingService
 from penstock.pipes import IterableWrapper
 from penstock.reading_service import ThreadingReadingService
+from running import within
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
 
@@ -133,7 +134,7 @@ def test_leaving_early_does_not_wait_for_a_busy_thread() -> None:
         assert next(iter(dl)) == 0
         began = time.monotonic()
         dl.shutdown()
-        assert time.monotonic() - began < 0.8
+        assert within(0.8, since=began)
 
 
 def test_an_epoch_begins_anew_behind_one_that_was_left() -> None:
