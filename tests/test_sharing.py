@@ -186,6 +186,14 @@ def test_a_fork_may_be_ahead_by_exactly_its_buffer() -> None:
         next(it)
 
 
+@pytest.mark.parametrize("ahead", [(2, 3), (3, 2), (1, 1)])
+def test_an_error_that_one_thread_meets_is_not_the_end_for_another(ahead: tuple[int, int]) -> None:
+    for _ in range(10):
+        a, b = ten().map(lambda x: 1 // (5 - x)).fork(2)
+        with pytest.raises(ZeroDivisionError):
+            list(a.prefetch(ahead[0]).zip(b.prefetch(ahead[1])))
+
+
 def test_iterating_leaves_what_a_pipe_pickles_to_as_it_is() -> None:
     pipe = IterableWrapper(range(10)).fork(2)[0]
     before = cloudpickle.dumps(pipe)

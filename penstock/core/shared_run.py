@@ -56,6 +56,7 @@ class Run(ABC):
         self._lock = threading.RLock()
         self._tape: Tape[Any] | None = None
         self._begun = False
+        self._failed: BaseException | None = None
 
     def join(self, child: int, place: Any, thread: str | None) -> bool:
         """Let a child take part; tell whether it can."""
@@ -79,6 +80,7 @@ class Run(ABC):
             self._expected = self._expected - {child}
             self._forget(child)
             if not self._places:
+                self._failed = None  # its traceback refers to all that ran
                 self.on_empty()
                 if self._tape is not None:
                     self._tape.close()
@@ -95,7 +97,22 @@ class Run(ABC):
                 self._begun = True
                 self._begin(tape, tape.fetch())
             it = self._items(child, tape)
-        yield it if len(self._threads) == 1 else _locked(it, self._lock)
+        yield it if len(self._threads) == 1 else self._locked(it)
+
+    def _locked(self, it: Iterator[Any]) -> Iterator[Any]:
+        """Step a child among several threads. What one of them meets ends the source, and it must not be their end."""
+        while True:
+            with self._lock:
+                try:
+                    item = next(it, _END)
+                except BaseException as error:
+                    self._failed = error
+                    raise
+                if item is _END and self._failed is not None:
+                    raise self._failed
+            if item is _END:
+                return
+            yield item
 
     def tell(self, child: int) -> Any:
         """Return the place of one child."""
@@ -234,12 +251,3 @@ class Routed(Run):
 
 def _always(number: int) -> Callable[[], int]:
     return lambda: number
-
-
-def _locked(it: Iterator[Any], lock: threading.RLock) -> Iterator[Any]:
-    while True:
-        with lock:
-            item = next(it, _END)
-        if item is _END:
-            return
-        yield item
