@@ -9,7 +9,7 @@ import copy
 import itertools
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from types import FrameType
+from types import FrameType, GenericAlias
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self, TypeVar, cast
 
 from penstock.core._fluent import IterFluent, MapFluent
@@ -142,6 +142,13 @@ class IterDataPipe(IterFluent[T_co], Pipe, Generic[T_co]):
         from penstock.core.user import user_stream
 
         return user_stream(self, ctx, state)
+
+    def __class_getitem__(cls, item: Any) -> Any:
+        """Let ``Pipe[T]`` stand in annotations for every pipe, also one whose items have a type of their own."""
+        try:
+            return super().__class_getitem__(item)  # type: ignore[misc]  # of Generic, which does not declare it
+        except TypeError:
+            return GenericAlias(cls, item)
 
     def __iter__(self) -> Iterator[T_co]:
         from penstock.core.iterate import PipeIterator
