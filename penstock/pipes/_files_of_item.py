@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -64,6 +63,8 @@ class FilesOfItem:
             return False
         expected = None if rules.hash_dict is None else rules.hash_dict.get(path)
         if expected is not None:
+            import hashlib
+
             with open(path, "rb") as file:
                 if hashlib.file_digest(file, rules.hash_type).hexdigest() != expected:
                     return False
@@ -71,11 +72,15 @@ class FilesOfItem:
 
     def _temporary(self, target: str) -> str:
         """Return the name of the temporary file: always the same one, so that a crash leaves none for long."""
+        import hashlib
+
         mine = hashlib.sha256(os.path.abspath(self.paths[0]).encode()).hexdigest()[:8]
         return f"{target}.{mine}.partial"
 
     def _write(self, name: str, target: str, data: Any) -> None:
         os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        import hashlib
+
         digest = hashlib.new(self._rules.hash_type)
         try:
             with open(name, "wb") as file:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +30,8 @@ def save(
 
     Appending has no other name: it writes to the file itself.
     """
+    import uuid
+
     if mode.startswith("a"):
         with open_file(path, mode) as file:
             _write(file, data)

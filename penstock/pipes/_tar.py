@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import os
 import posixpath
-import tarfile
 import warnings
 from collections.abc import Iterator
 from functools import partial
@@ -157,6 +156,8 @@ class TarReader:
         return LazyFile(name, partial(_open_part, origin, begin, size))
 
     def _by_tarfile(self, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+        import tarfile
+
         base = self.at
         with tarfile.open(fileobj=file, mode="r|") as tar:
             for info in tar:

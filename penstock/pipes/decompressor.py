@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import tarfile
-import zipfile
 from collections.abc import Callable
 from functools import partial
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError
@@ -16,6 +14,10 @@ from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._streams import LazyFile, buffered, compression_of, fresh, named_stream
 from penstock.pipes.handle import StreamWrapper, decompressed, open_binary
+
+if TYPE_CHECKING:
+    import tarfile
+    import zipfile
 
 # torchdata's names, and what the names of files end in.
 _TYPES = {"tar": "tar", "gzip": "gzip", "lzma": "xz", "bz2": "bz2", "zip": "zip", "zstd": "zstd"}
@@ -216,6 +218,8 @@ def _wrapped(stream: Any, compression: str) -> IO[bytes]:
 
 def _tar(path: str, stream: Any) -> tarfile.TarFile:
     """Open an archive, decompressed by us: tarfile does not know all of the compressions, on all Pythons."""
+    import tarfile
+
     file = buffered(fresh(stream))
 
     def open_tar(raw: io.BufferedReader) -> tarfile.TarFile:
@@ -231,6 +235,8 @@ def _tar(path: str, stream: Any) -> tarfile.TarFile:
 
 
 def _zip(path: str, stream: Any) -> zipfile.ZipFile:
+    import zipfile
+
     def open_zip(file: Any) -> zipfile.ZipFile:
         try:
             return zipfile.ZipFile(file if file.seekable() else io.BytesIO(file.read()))

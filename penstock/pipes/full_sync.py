@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
@@ -80,6 +79,8 @@ class _Group:
         self._made: tuple[Any, Any] | None = None
 
     def of(self, distributed: Any, timeout_s: float) -> Any:
+        from datetime import timedelta
+
         world = distributed.group.WORLD
         if self._made is None or self._made[0] is not world:
             self._made = (world, distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s)))

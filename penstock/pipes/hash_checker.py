@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
@@ -75,6 +74,8 @@ class HashChecker(IterDataPipe[T]):
         if path not in self.hash_dict:
             raise RuntimeError(f"Unspecified hash for file {path}")
         expected = self.hash_dict[path]
+        import hashlib
+
         digest = hashlib.new(self.hash_type, usedforsecurity=False)
         if isinstance(data, (bytes, bytearray, memoryview)):
             digest.update(data)

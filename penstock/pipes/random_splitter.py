@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Iterator, Mapping
-from fractions import Fraction
 from itertools import accumulate, chain, compress, pairwise
 from typing import Any, TypeVar, overload
 
@@ -117,6 +116,8 @@ class Split(Shared[T]):
             float(weight).is_integer() for weight in weights.values()
         )
         # Rounding the sums, not the weights, gives each child its share rounded up or down, and all of them the whole.
+        from fractions import Fraction
+
         # Fractions are exact: counts that sum to the length stay as they are.
         sums = list(accumulate((Fraction(weight) for weight in weights.values()), initial=Fraction()))
         self.ranks = list(pairwise(round(part * total_length / sums[-1]) for part in sums))

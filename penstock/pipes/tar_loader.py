@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from typing import IO, Any
@@ -81,6 +80,8 @@ class _Part:
     """One archive, being read."""
 
     def __init__(self, mode: str, item: Any, place: Any) -> None:
+        import tarfile
+
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], tarfile.TarFile):  # from ``decompress``
             item[1].fileobj.seek(0)
             item = (item[0], item[1].fileobj)
@@ -92,6 +93,8 @@ class _Part:
         return self._at()
 
     def _run(self, path: str, stream: Any, mode: str, begin: int) -> Iterator[tuple[str, Any]]:
+        import tarfile
+
         file: Any = None
         reader: TarReader | None = None
         try:

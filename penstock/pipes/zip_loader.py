@@ -7,10 +7,9 @@ import os
 import posixpath
 import struct
 import warnings
-import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import IO, Any, TypeVar, cast
+from typing import IO, TYPE_CHECKING, Any, TypeVar, cast
 
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError
@@ -30,6 +29,9 @@ from penstock.pipes._streams import (
     seekable,
 )
 from penstock.pipes.handle import open_binary
+
+if TYPE_CHECKING:
+    import zipfile
 
 T = TypeVar("T")
 
@@ -80,6 +82,8 @@ class _Part:
     """One archive, being read."""
 
     def __init__(self, item: Any, place: Any) -> None:
+        import zipfile
+
         self._index = place or 0
         opened: Any = None
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[1], zipfile.ZipFile):  # from ``decompress``
@@ -92,6 +96,8 @@ class _Part:
         return int(self._index)
 
     def _opened(self, path: str, stream: Any) -> Iterator[tuple[str, Any]]:
+        import zipfile
+
         file = seekable(fresh(stream))
         try:
             archive = _tried(lambda: zipfile.ZipFile(file), path, "the list of its members")
@@ -119,6 +125,8 @@ def _tried(read: Callable[[], T], path: str, where: str) -> T:
     try:
         return read()
     except Exception as error:
+        import zipfile
+
         if isinstance(error, (zipfile.BadZipFile, ValueError)) or is_damage(error):  # ValueError: a place out of bounds
             message = f"Unable to extract files from corrupted zipfile stream {path} due to: {error}, abort!"
             warnings.warn(message, stacklevel=2)
@@ -132,6 +140,8 @@ def _open_member(path: str, info: zipfile.ZipInfo) -> IO[bytes]:
 
     In the archive, ahead of the member's bytes, stand 30 bytes, its name and its extra field.
     """
+    import zipfile
+
     file = open_binary(path, None)
     try:
         file.seek(info.header_offset)
