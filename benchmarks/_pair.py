@@ -118,8 +118,7 @@ class _Child:
                 json.dumps(dict(self._side.args)),
             ],
             cwd=ROOT,
-            # One thread for torch's operators on every side, as its workers have it: the cores belong to the workers.
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -130,3 +129,13 @@ class _Child:
     def _log_tail(self) -> str:
         self._log.seek(0)
         return self._log.read()[-LOG_TAIL_CHARACTERS:]
+
+
+def _environment() -> dict[str, str]:
+    """Return the environment of every side.
+
+    One thread for torch's operators, as its workers have it: the cores belong to the workers. And compiled files may be
+    kept, as they are wherever a package is used twice.
+    """
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "OMP_NUM_THREADS": "1"}
