@@ -44,4 +44,4 @@ class Prefetcher(IterDataPipe[T]):
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         if ctx.trace is not None:  # a second thread would only blur what is being traced
             return ctx.build(self.datapipe, state)
-        return work_ahead(ctx.in_thread(self).build(self.datapipe, state), self.buffer_size, "prefetch")
+        return work_ahead(ctx.in_thread(self).build(self.datapipe, state), self.buffer_size, "prefetch", share=True)
