@@ -190,6 +190,7 @@ def test_stats_count_what_was_delivered() -> None:
             "delivered_total": 6,
             "division": "blocks",
             "lanes": dl.stats()["lanes"],
+            "restarts": 0,
         }
 
 
