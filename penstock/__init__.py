@@ -8,6 +8,7 @@ from penstock.core.errors import (
     GraphError,
     MissingExtra,
     PenstockError,
+    RankError,
     StateError,
     TransportError,
     WorkerDied,
@@ -22,12 +23,20 @@ from penstock.pipes import (
     functional_datapipe,
 )
 from penstock.pipes.map import MapDataPipe, SequenceWrapper
-from penstock.reading_service import InProcessReadingService, MultiProcessingReadingService, WorkerInfo
+from penstock.reading_service import (
+    DistributedReadingService,
+    InProcessReadingService,
+    MultiProcessingReadingService,
+    SequentialReadingService,
+    ThreadingReadingService,
+    WorkerInfo,
+)
 
 __all__ = [
     "DataChunk",
     "DataLoader2",
     "DecodeError",
+    "DistributedReadingService",
     "FileLister",
     "FileOpener",
     "GraphError",
@@ -38,8 +47,11 @@ __all__ = [
     "MissingExtra",
     "MultiProcessingReadingService",
     "PenstockError",
+    "RankError",
     "SequenceWrapper",
+    "SequentialReadingService",
     "StateError",
+    "ThreadingReadingService",
     "TransportError",
     "WorkerDied",
     "WorkerInfo",

@@ -16,8 +16,8 @@ from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.walk import names
-from penstock.reading_service.base import Progress, Run, first_progress
-from penstock.reading_service.lanes import END, read_lanes
+from penstock.reading_service.base import Progress, Run, first_progress, turns
+from penstock.reading_service.lanes import END, own_lanes, read_lanes
 from penstock.testing import plain
 
 SEED, EPOCH = 5, 2
@@ -84,40 +84,32 @@ def merged(
     division = plan(root)
     progress = Progress(**trip(asdict(progress)))
     streams = [_worker(root, division, Run(seed, EPOCH, progress), worker, workers) for worker in range(workers)]
+    order = list(range(workers)) if division.kind == "blocks" else progress.alive(range(progress.lanes))
     if division.kind == "blocks":
-        while True:
-            _, tell, item = next(streams[progress.next % workers])
-            if item is END:
+        order = [(progress.next + i) % workers for i in order]
+    for turn in turns(order, progress.given):
+        lane, tell, item = next(streams[turn % workers])
+        if item is END:
+            if division.kind == "blocks":
                 return
+            order.remove(turn)
+            progress.ended[str(lane)] = True
+            continue
+        if division.kind == "blocks":
             progress.states = {"0": tell()}
             progress.next += 1
-            yield plain(item), Progress(**trip(asdict(progress)))
-    alive = [lane for lane in range(progress.lanes) if lane not in progress.ended]
-    queue = [lane for lane in alive if lane >= progress.next]
-    while alive:
-        for lane in queue:
-            delivery = next(streams[lane % workers])
-            assert delivery.lane == lane
-            progress.states[str(lane)] = delivery.tell()
-            progress.next = (lane + 1) % progress.lanes
-            if delivery.item is END:
-                alive.remove(lane)
-                progress.ended.append(lane)
-            else:
-                yield plain(delivery.item), Progress(**trip(asdict(progress)))
-        queue = list(alive)
+        else:
+            assert lane == turn
+            progress.states[str(lane)] = tell()
+            progress.given[str(lane)] += 1
+        yield plain(item), Progress(**trip(asdict(progress)))
 
 
 def _worker(root: IterDataPipe[Any], division: Plan, whole: Run, worker: int, workers: int) -> Iterator[Any]:
     start = Progress(**trip(asdict(whole.progress)))
-    if division.kind == "blocks":
-        start.lanes = workers
-        local: tuple[int, ...] = (worker,)
-    else:
-        local = tuple(range(worker, start.lanes, workers))
-    graph = copied(root)
+    info = WorkerInfo(workers, worker)
     run = Run(whole.seed, whole.epoch, start)
-    return read_lanes(graph, division, run, local, worker=WorkerInfo(workers, worker))
+    return read_lanes(copied(root), division, run, own_lanes(start, info), worker=info)
 
 
 def beginning(root: IterDataPipe[Any], lanes: int) -> Progress:

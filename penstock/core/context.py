@@ -43,6 +43,7 @@ class Share:
 
     Attributes:
         lane: the lane that a stream belongs to, None with blocks.
+        first: chunks ahead of this one have been delivered, wherever the stream is restored from (blocks only).
         local: the indices that live in this process, and share one pre-shard stream.
         feeds: those pre-shard streams, by sharding point and pass.
         max_skew: how many rounds one local lane may read ahead of another one over a shared stream.
@@ -52,6 +53,7 @@ class Share:
     index: int = 0
     chunk: int = 1
     lane: int | None = None
+    first: int = 0
     local: tuple[int, ...] = (0,)
     feeds: MutableMapping[tuple[Any, ...], Feed[Any]] = field(default_factory=dict, compare=False)
     max_skew: int = 256

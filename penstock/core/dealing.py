@@ -63,6 +63,9 @@ def deal(
 
 
 def _whole(up: Stream[T], share: Share, first: int) -> tuple[Stream[T], Callable[[], Position]]:
+    if share.first > first:
+        up.skip((share.first - first) * share.chunk)
+        first = share.first
     it, count_of_items = counted(up.it)
 
     def position() -> Position:
@@ -85,7 +88,7 @@ def _strided(up: Stream[T], share: Share, first: int) -> tuple[Stream[T], Callab
     def chunks() -> Iterator[list[T]]:
         nonlocal at
         while True:
-            ahead = (share.index - at) % share.count
+            ahead = _own(share, at) - at
             if ahead:
                 up.skip(ahead * share.chunk)
             taken = list(islice(up.it, share.chunk))
@@ -108,11 +111,17 @@ def _strided(up: Stream[T], share: Share, first: int) -> tuple[Stream[T], Callab
 
 def places(share: Share, first: int) -> Iterator[int]:
     """Yield the global positions of a share's items, from its first chunk at or after ``first``."""
-    mine = first + (share.index - first) % share.count
+    mine = _own(share, first)
     chunks = count(mine, share.count)
     if share.chunk == 1:
         return chunks
     return chain.from_iterable(range(b * share.chunk, (b + 1) * share.chunk) for b in chunks)
+
+
+def _own(share: Share, chunk: int) -> int:
+    """Return the first chunk of a share at or behind one."""
+    chunk = max(chunk, share.first)
+    return chunk + (share.index - chunk) % share.count
 
 
 class Feed(Generic[T]):

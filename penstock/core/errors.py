@@ -49,6 +49,10 @@ class WorkerDied(PenstockError, RuntimeError):
         self.exitcode = exitcode
 
 
+class RankError(PenstockError, RuntimeError):
+    """Another rank has failed, is gone, is late, or is at another place of the program."""
+
+
 class DecodeError(PenstockError, ValueError):
     """Bytes that are not what they should be. The message names the file and the record."""
 

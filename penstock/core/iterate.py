@@ -29,10 +29,13 @@ _ANCHOR_EVERY, _ANCHOR_AT_MOST = 16, 1 << 16
 _ANCHOR_SHARE = 0.05
 
 
-def drive(root: IterDataPipe[T], ctx: Context, stream: Stream[T], what: str = "item", first: int = 0) -> Iterator[T]:
+def drive(
+    root: IterDataPipe[T], ctx: Context, stream: Stream[T], what: str = "item", first: int = 0, step: int = 1
+) -> Iterator[T]:
     """Yield the items of a root stream; an exception leaves with notes that say where it came from.
 
-    ``what`` is the notes' word for an item, and ``first`` the number of the one that comes next.
+    ``what`` is the notes' word for an item, ``first`` the number of the one that comes next, and ``step`` how far its
+    number is from the one behind it.
     """
     it = stream.it
     number = first
@@ -49,9 +52,9 @@ def drive(root: IterDataPipe[T], ctx: Context, stream: Stream[T], what: str = "i
                 return
             yield from islice(it, every - 1)
         except Exception as error:
-            explain(error, root, ctx, anchor, number, every, what)
+            explain(error, root, ctx, anchor, number, every, what, step=step)
             raise
-        number += every
+        number += every * step
         if told - began > _ANCHOR_SHARE * (perf_counter() - told):
             every = min(2 * every, _ANCHOR_AT_MOST)
 

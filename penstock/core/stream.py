@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 if TYPE_CHECKING:
     from penstock.core.pipe import MapDataPipe
 
-__all__ = ["State", "Stream", "consume", "counted", "sequence_stream"]
+__all__ = ["State", "Stream", "close", "consume", "counted", "sequence_stream"]
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -68,16 +68,21 @@ class Stream(Generic[T_co]):
         """Stop what the stream started: generators, files, threads. Closing twice does nothing."""
         closers, self._closers = self._closers, ()
         for closer in closers:
-            try:
-                closer.close()
-            except ValueError as error:  # a generator that is running right now: whoever runs it ends it
-                if "already executing" not in str(error):
-                    raise
+            close(closer)
 
     def onward(self, it: Iterator[T], **changes: Any) -> Stream[T]:
         """Return a stream one step further on, whose state is this one's: for steps that hold nothing."""
         closers = (it, self) if hasattr(it, "close") else (self,)
         return Stream(it, changes.pop("state", self.state), closers=closers, **changes)
+
+
+def close(closer: Any) -> None:
+    """Close a generator, or what else can be closed; one that another thread runs right now is left to that."""
+    try:
+        closer.close()
+    except ValueError as error:
+        if "already executing" not in str(error):
+            raise
 
 
 def consume(it: Iterator[Any], n: int) -> None:

@@ -20,7 +20,10 @@ def fingerprint(root: Pipe) -> dict[str, Any]:
         >>> fingerprint(IterableWrapper([1]).batch(2))["batch"]
         ['Batcher', ['IterableWrapper'], {'arity': 2, 'batch_size': 2, 'drop_last': False}]
     """
-    named = names(root)
+    named = dict(names(root))
+    for pipe in walk(root):
+        if not pipe.is_of_state:  # a state fits the graph with it, and without
+            named[id(pipe)] = named[id(pipe.sources[0])]
     return {
         named[id(pipe)]: [
             type(pipe).__name__,
@@ -32,6 +35,7 @@ def fingerprint(root: Pipe) -> dict[str, Any]:
             },
         ]
         for pipe in walk(root)
+        if pipe.is_of_state
     }
 
 

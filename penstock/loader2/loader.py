@@ -16,7 +16,7 @@ from penstock.reading_service.base import Progress, ReadingService, Run, Session
 from penstock.reading_service.legacy import ReadingServiceInterface, as_service
 from penstock.reading_service.length import graph_length
 from penstock.reading_service.prepare import as_pipe
-from penstock.state.snapshot import restored, snapshot
+from penstock.state.snapshot import merged, restored, snapshot
 
 __all__ = ["DataLoader2"]
 
@@ -74,6 +74,7 @@ class DataLoader2(Generic[T_co]):
         self._epoch = 0  # the number of the epoch that the next iterator begins
         self._drawn: int | None = None  # the seed of the next epoch where the user gave none, once somebody has asked
         self._loaded: dict[str, Any] | None = None  # a state that the next iterator continues from
+        self._lanes: int | None = None  # of each epoch, where the graph divides into lanes
         self._running: Running | None = None
         self._batches = 0
         self._paused = False
@@ -115,7 +116,10 @@ class DataLoader2(Generic[T_co]):
             seed, epoch = self._next_epoch()
             delivered = 0
         start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
-        run = Run(seed, epoch, start or first_progress(self._session.plan, self._session.lanes))
+        if self._session.plan.kind == "lanes" and self._lanes is None:
+            self._lanes = self._session.lanes
+        run = Run(seed, epoch, start or first_progress(self._session.plan, self._lanes or self._session.lanes))
+        run = self._session.agreed(run, delivered)
         self._running = Running(self._session.epoch(run), run, delivered)
         # Only now: where a function of the user's has kept the epoch from beginning, it is still to come.
         self._loaded = self._drawn = None
@@ -140,7 +144,7 @@ class DataLoader2(Generic[T_co]):
         """Return how many batches an epoch has, over all workers. TypeError where the graph cannot tell."""
         workers: int = getattr(self._service, "num_workers", 1) or 1
         lanes = self._session.lanes if self._session is not None else getattr(self._service, "lanes", None)
-        return graph_length(self._graph, lanes or workers, workers)
+        return graph_length(self._graph, self._lanes or lanes or workers, workers)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or "datapipe" not in vars(self):
@@ -158,23 +162,43 @@ class DataLoader2(Generic[T_co]):
         seeded = self._seed is not None
         if running is None or running.ended:
             seed, epoch = self._next_epoch()
-            state = snapshot(self._graph, seed, seeded, epoch, None, 0)
+            state = snapshot(self._graph, seed, seeded, epoch, self._lanes)
         else:
-            progress = dataclasses.asdict(running.epoch.progress)
-            state = snapshot(self._graph, running.run.seed, seeded, running.run.epoch, progress, running.delivered)
+            run, progress = running.run, dataclasses.asdict(running.epoch.progress)
+            state = snapshot(self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered)
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Let the next iterator continue with the very next batch behind a state, on any number of workers.
+    def gather_state(self) -> dict[str, Any]:
+        """Return the state of all ranks, on every rank: for a graph of lanes, of which each rank knows its own.
+
+        All ranks call it, at the same batch.
 
         Raises:
-            StateError: the state is of another graph.
+            RankError: another rank did not come in time, or stands at another batch.
+        """
+        if self._session is None:
+            self._session = self._service.start(self._graph)
+        return merged(self._session.gathered(self.state_dict()))
+
+    def load_state_dict(self, state: dict[str, Any] | list[dict[str, Any]]) -> None:
+        """Let the next iterator continue with the very next batch behind a state, on any number of ranks and workers.
+
+        Args:
+            state: what `state_dict` or `gather_state` returned, or a list of what several ranks' `state_dict` returned.
+                With blocks any rank's state will do. With lanes a rank's is a part, which only that rank itself, among
+                as many ranks, can continue from.
+
+        Raises:
+            StateError: the state is of another graph; or it is a part, and lanes of this rank are missing.
             TypeError: it has one of another kind of service.
         """
-        state = restored(state, self._graph)
+        place = self._service.place()
+        whole = merged(state) if isinstance(state, list) else state
+        state = restored(whole, self._graph, place.rank, place.world_size)
         anew = self._service.load(state.get("service"))
         self._loaded = state
+        self._lanes = state["lanes"]
         if state["seeded"]:
             self._seed = state["seed"]
         self._epoch = state["epoch"]
@@ -218,7 +242,8 @@ class DataLoader2(Generic[T_co]):
             self._loaded = {**self._loaded, "progress": None, "delivered": 0}
         elif running is not None:
             running.close()
-            self._loaded = snapshot(self._graph, running.run.seed, self._seed is not None, running.run.epoch, None, 0)
+            run = running.run
+            self._loaded = snapshot(self._graph, run.seed, self._seed is not None, run.epoch, self._lanes)
             self._running = None
 
     def _pause(self) -> None:
@@ -240,7 +265,10 @@ class DataLoader2(Generic[T_co]):
         return self._service.signal(hook, self._session, *arguments)
 
     def stats(self) -> dict[str, Any]:
-        """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides."""
+        """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides.
+
+        ``dropped`` is how many batches of the epoch were made and not delivered, because another rank had no more.
+        """
         running = self._running
         session = self._session
         return {
@@ -248,9 +276,15 @@ class DataLoader2(Generic[T_co]):
             "delivered": running.delivered if running is not None else 0,
             "delivered_total": self._batches,
             "division": session.plan.kind if session is not None else None,
-            "lanes": session.lanes if session is not None else None,
+            "lanes": self._lanes or (session.lanes if session is not None else None),
             "restarts": getattr(session, "restarts", 0),
+            "dropped": running.epoch.dropped if running is not None else 0,
         }
+
+    @property
+    def is_padding(self) -> bool:
+        """Whether the last batch was delivered before, and is repeated while other ranks have more (see `FullSync`)."""
+        return self._running is not None and self._running.epoch.is_padding
 
     def shutdown(self) -> None:
         """End the epoch and everything that runs. Shutting down twice does nothing."""

@@ -8,8 +8,8 @@ sockets.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
@@ -17,34 +17,100 @@ from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.stream import State
 
-__all__ = ["Epoch", "Progress", "ReadingService", "Run", "Session", "first_progress"]
+__all__ = ["ALONE", "Epoch", "Place", "Progress", "ReadingService", "Run", "Session", "first_progress", "turns"]
 
 
 @dataclass
 class Progress:
     """Where an epoch stands after the last item delivered. All of it is JSON.
 
+    Blocks are counted over all ranks, so any rank's progress is that of the epoch. With lanes a rank knows its own;
+    the progress of several ranks together is the union of each dict.
+
     Attributes:
         kind: ``blocks`` or ``lanes``.
         lanes: L, the number of lanes; with blocks it does not matter.
-        next: the block, or the lane, that comes next.
-        states: with blocks one entry, under "0", that serves any worker; with lanes one for each that has begun.
+        next: the first block of the step that comes next; with lanes it does not matter.
+        states: with blocks one entry, under "0", that serves any worker, and may be of any place up to ``next``; with
+            lanes one for each that has begun.
+        given: how many items each lane has given; none with blocks. A lane that is not here is another rank's.
+        behind: how many of them were given since the lane's state was taken, where that is not 0; a worker that sends
+            small items in bundles does not send a state with each.
         ended: the lanes that have nothing more.
-        behind: how many items (with blocks, of all workers together) have been delivered since the state in ``states``
-            was taken; a worker that sends small items in bundles does not send a state with each.
     """
 
     kind: str
     lanes: int
     next: int = 0
     states: dict[str, State] = field(default_factory=dict)
-    ended: list[int] = field(default_factory=list)
+    given: dict[str, int] = field(default_factory=dict)
     behind: dict[str, int] = field(default_factory=dict)
+    ended: dict[str, bool] = field(default_factory=dict)
+
+    def copy(self) -> Progress:
+        """Return a copy that can be changed; the states are shared."""
+        return replace(
+            self, states=dict(self.states), given=dict(self.given), behind=dict(self.behind), ended=dict(self.ended)
+        )
+
+    def of(self, lanes: Iterable[int]) -> Progress:
+        """Return a rank's part: what is known of some lanes. Blocks have no parts."""
+        if self.kind == "blocks":
+            return self
+        mine = {str(lane) for lane in lanes}
+        changes: Any = {name: {k: v for k, v in getattr(self, name).items() if k in mine} for name in _BY_LANE}
+        return replace(self, **changes)
+
+    def alive(self, lanes: Iterable[int]) -> list[int]:
+        """Return those of some lanes that may have more."""
+        return [lane for lane in lanes if str(lane) not in self.ended]
+
+
+_BY_LANE = ("states", "given", "behind", "ended")
 
 
 def first_progress(plan: Plan, lanes: int) -> Progress:
     """Return where an epoch begins."""
-    return Progress("blocks" if plan.kind == "blocks" else "lanes", lanes)
+    if plan.kind == "blocks":
+        return Progress("blocks", lanes)
+    return Progress("lanes", lanes, given={str(lane): 0 for lane in range(lanes)})
+
+
+def turns(order: list[int], given: Mapping[str, int]) -> Iterator[int]:
+    """Yield whose turn it is: the first of those lanes that have given the fewest items.
+
+    Args:
+        order: the lanes. Whoever removes one that has ended changes what comes.
+        given: how many items each has given.
+    """
+    counts = {lane: given.get(str(lane), 0) for lane in order}
+    # Within a round, and where ranks have not come equally far, some are ahead of others.
+    for number in range(min(counts.values(), default=0), max(counts.values(), default=0)):
+        yield from [lane for lane in order if counts[lane] <= number]
+    while order:
+        yield from tuple(order)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Which rank of how many a loader is.
+
+    Block b is rank ``b mod world_size``'s, and so is lane b. Within a rank the quotient says which worker's.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def lanes(self, count: int) -> range:
+        """Return the lanes of this rank, of ``count``."""
+        return range(self.rank, count, self.world_size)
+
+    def first_block(self, start: int) -> int:
+        """Return this rank's first block at or behind ``start``."""
+        return start + (self.rank - start) % self.world_size
+
+
+ALONE = Place()
 
 
 @dataclass(frozen=True)
@@ -60,11 +126,17 @@ class Epoch(ABC):
     """An epoch that runs: an iterator over its items, with `progress` after the last of them.
 
     Attributes:
+        lane: that of the last item; with blocks it does not matter.
         target: what has the attributes that the loader's iterator has not; None where that is the loader's graph.
+        is_padding: whether the last item was given before, and is repeated while other ranks have more.
+        dropped: how many items were made and not given, because another rank had no more.
     """
 
     progress: Progress
+    lane: int = 0
     target: Any = None
+    is_padding: bool = False
+    dropped: int = 0
 
     def __iter__(self) -> Iterator[Any]:
         return self
@@ -74,7 +146,7 @@ class Epoch(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Stop wanting items. Does not wait for the one that is being made."""
+        """Stop wanting items. Does not wait for the one that is being made, perhaps by another thread."""
 
 
 class Session(ABC):
@@ -82,6 +154,18 @@ class Session(ABC):
 
     plan: Plan
     lanes: int
+
+    def agreed(self, run: Run, delivered: int) -> Run:
+        """Return the epoch as all ranks run it, with the seed of rank 0. Called ahead of `epoch`.
+
+        Raises:
+            RankError: the ranks stand at different places, or one of them does not come.
+        """
+        return run
+
+    def gathered(self, value: Any) -> list[Any]:
+        """Return what each rank hands in, on every rank."""
+        return [value]
 
     @abstractmethod
     def epoch(self, run: Run) -> Epoch:
@@ -107,9 +191,13 @@ class ReadingService(ABC):
         """Return the graph as this service will run it."""
         return graph
 
+    def place(self) -> Place:
+        """Return which rank this is, of those that the service divides the work among."""
+        return ALONE
+
     @abstractmethod
-    def start(self, graph: IterDataPipe[Any]) -> Session:
-        """Set an adapted graph up to run."""
+    def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
+        """Set an adapted graph up to run, as one of several ranks where ``place`` says so."""
 
     def save(self) -> Any:
         """Return what of the service itself belongs into a loader's state, as JSON values; None if nothing does."""

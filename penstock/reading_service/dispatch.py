@@ -6,6 +6,7 @@ import pickle
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -58,7 +59,7 @@ class Dispatch:
             if key in self._arrived:  # the graph reads the same point twice
                 return alone(start)
             self._arrived[key] = deque()
-        self._receiver.command("open", self._epoch, key, share.count, share.chunk, start, share.max_skew)
+        self._receiver.command("open", self._epoch, key, replace(share, feeds={}), start)
         lane = _Lane(self, key, start, alone)
         it = lane.run()
         return Stream(it, lane.position, places=partial(places, share, start[0]), closers=(it, lane)), lane.position

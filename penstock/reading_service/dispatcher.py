@@ -21,7 +21,7 @@ from collections.abc import MutableMapping
 from itertools import islice
 from typing import Any, Final
 
-from penstock.core.context import Context
+from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
 from penstock.reading_service.base import Run
@@ -61,12 +61,12 @@ class _Lane:
 class _Feed:
     """The source of one dispatching pipe, in one pass, read for all of its lanes."""
 
-    def __init__(self, pipe: IterDataPipe[Any], ctx: Context, count: int, chunk: int, max_skew: int) -> None:
+    def __init__(self, pipe: IterDataPipe[Any], ctx: Context, share: Share) -> None:
         self.pipe = pipe
         self.ctx = ctx
-        self.count = count
-        self.chunk = chunk
-        self.max_skew = max_skew
+        self.count = share.count
+        self.chunk = share.chunk
+        self.max_skew = share.max_skew
         self.lanes: dict[int, _Lane] = {}
         self.starts: list[tuple[int, Any]] = []
         self.stream: Any = None
@@ -95,6 +95,8 @@ class _Feed:
             self._fail(error)
             return None
         index = number % self.count
+        if index % self.ctx.worker.world_size != self.ctx.worker.rank:
+            return None
         lane = self.lanes.setdefault(index, _Lane(number))  # one that has not come yet is waited for
         if lane.done or number < lane.first:
             return None
@@ -116,8 +118,11 @@ class _Feed:
 class Dispatcher:
     """The main loop of the dispatching process."""
 
-    def __init__(self, sender: Sender, arena: Arena, graph: IterDataPipe[Any], options: dict[str, Any]) -> None:
+    def __init__(
+        self, sender: Sender, arena: Arena, info: WorkerInfo, graph: IterDataPipe[Any], options: dict[str, Any]
+    ) -> None:
         self._main = sender
+        self._info = info
         self._arena = arena
         self._names = names(graph)
         self._pipes = {self._names[id(pipe)]: pipe for pipe in self._names.pipes}
@@ -213,29 +218,30 @@ class Dispatcher:
         feed = self._feeds.get(key[0])
         return None if feed is None else feed.lanes.get(key[1])
 
-    def _open(
-        self, sender: Sender, key: tuple[FeedKey, int], count: int, chunk: int, start: tuple[int, Any], max_skew: int
-    ) -> None:
+    def _open(self, sender: Sender, key: tuple[FeedKey, int], share: Share, start: tuple[int, Any]) -> None:
         (name, passes), index = key
+        first = max(share.first, start[0])
         feed = self._feeds.get(key[0])
         if feed is None:
             assert self._run is not None
             pipe = self._pipes[name].sources[0]
             assert isinstance(pipe, IterDataPipe)
             run = self._run
-            ctx = Context(self._names, seed=run.seed, epoch=run.epoch, passes=passes, shared=self._shared)
-            feed = self._feeds[key[0]] = _Feed(pipe, ctx, count, chunk, max_skew)
+            ctx = Context(
+                self._names, seed=run.seed, epoch=run.epoch, passes=passes, worker=self._info, shared=self._shared
+            )
+            feed = self._feeds[key[0]] = _Feed(pipe, ctx, share)
         lane = feed.lanes.get(index)
-        kept = lane is not None and lane.first <= start[0]
+        kept = lane is not None and lane.first <= first
         if (lane is not None and lane.sender is not None) or (
-            feed.stream is not None and start[0] < feed.next and not kept
+            feed.stream is not None and first < feed.next and not kept
         ):
             self._tell(sender, DETACHED, (key, start))
             return
         if lane is None:
-            lane = feed.lanes[index] = _Lane(start[0])
-        lane.sender, lane.first = sender, start[0]
-        while lane.waiting and lane.waiting[0][0] < start[0]:
+            lane = feed.lanes[index] = _Lane(first)
+        lane.sender, lane.first = sender, first
+        while lane.waiting and lane.waiting[0][0] < first:
             lane.ahead = lane.waiting.popleft()[2]
         feed.starts.append(start)
 

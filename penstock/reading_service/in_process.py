@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -10,11 +9,11 @@ from penstock.core.context import WorkerInfo
 from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
-from penstock.core.stream import State
+from penstock.core.stream import State, close
 from penstock.pipes.prefetcher import Prefetcher
-from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
+from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
 from penstock.reading_service.hooks import initialized, reset
-from penstock.reading_service.lanes import END, begun, catch_up, lane_context, read_lanes
+from penstock.reading_service.lanes import END, begun, catch_up, lane_context, own_lanes, read_lanes
 from penstock.reading_service.prepare import prepared
 
 if TYPE_CHECKING:
@@ -33,7 +32,8 @@ class InProcessReadingService(ReadingService):
         init_fn: called once, with a copy of the graph and a `WorkerInfo`; may return another graph.
         reset_fn: called ahead of each epoch, with the graph, a `WorkerInfo` and a `SeedGenerator`; may return the graph
             that this epoch runs.
-        lanes: how many lanes a graph has that does not divide into blocks; 1 unless given, or set by a restored state.
+        lanes: how many lanes a graph has that does not divide into blocks; one for each rank unless given, or set by a
+            restored state.
 
     Example:
         >>> from penstock import DataLoader2
@@ -63,27 +63,28 @@ class InProcessReadingService(ReadingService):
     def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
         return prepared(graph, sharded=False)
 
-    def start(self, graph: IterDataPipe[Any]) -> Session:
-        return _InProcessSession(graph, self)
+    def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
+        return _InProcessSession(graph, self, place)
 
 
 class _InProcessSession(Session):
-    def __init__(self, graph: IterDataPipe[Any], service: InProcessReadingService) -> None:
+    def __init__(self, graph: IterDataPipe[Any], service: InProcessReadingService, place: Place) -> None:
         self._service = service
+        self._worker = WorkerInfo(rank=place.rank, world_size=place.world_size)
         if service.init_fn is not None:
-            graph = initialized(service.init_fn, prepared(graph, sharded=False), WorkerInfo(), "init_fn")
+            graph = initialized(service.init_fn, prepared(graph, sharded=False), self._worker, "init_fn")
         self._graph = graph
         self.plan = plan(graph)
-        self.lanes = 1 if self.plan.kind == "whole" else service.lanes or 1
+        self.lanes = place.world_size if self.plan.kind == "whole" else service.lanes or place.world_size
 
     def epoch(self, run: Run) -> Epoch:
-        graph = reset(self._service.reset_fn, self._graph, WorkerInfo(), run, "reset_fn")
+        graph = reset(self._service.reset_fn, self._graph, self._worker, run, "reset_fn")
         division = self.plan if graph is self._graph else plan(graph)
         if self._service.prefetch_cnt:
             graph = Prefetcher(graph, self._service.prefetch_cnt).named("prefetch of the service")
-        if run.progress.kind == "blocks" or run.progress.lanes == 1:
-            return _OneStream(graph, division, run)
-        return _ManyLanes(graph, division, run)
+        local = own_lanes(run.progress, self._worker)
+        kind = _OneStream if len(local) == 1 else _ManyLanes
+        return kind(graph, division, run, local, self._worker)
 
     def close(self) -> None:
         pass
@@ -92,63 +93,73 @@ class _InProcessSession(Session):
 class _OneStream(Epoch):
     """One stream over the whole graph: nothing stands between it and the loop."""
 
-    def __init__(self, graph: IterDataPipe[Any], division: Plan, run: Run) -> None:
-        progress = run.progress
-        self._ended = 0 in progress.ended
-        self._kind = progress.kind
-        self._first = progress.next
-        run = Run(run.seed, run.epoch, dataclasses.replace(progress, lanes=1))
-        ctx = lane_context(graph, division, run, 0, (0,), worker=WorkerInfo())
-        self._stream = begun(graph, ctx, run.progress, 0)
-        catch_up(self._stream, run.progress, 0)
-        self._items = drive(graph, ctx, self._stream, "batch", self._first)
+    def __init__(
+        self, graph: IterDataPipe[Any], division: Plan, run: Run, local: tuple[int, ...], worker: WorkerInfo
+    ) -> None:
+        self._start = start = run.progress.of(local)
+        self.lane = lane = local[0]
+        self._key = str(lane)
+        self._step = worker.world_size
+        self._ended = self._key in start.ended
+        ctx = lane_context(graph, division, run, lane, local, worker=worker)
+        self._stream = begun(graph, ctx, start, lane)
+        catch_up(self._stream, start, lane)
+        first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
+        self._items = drive(graph, ctx, self._stream, "batch", first, self._step if start.kind == "blocks" else 1)
         self._given = 0
 
     def __next__(self) -> Any:
         if self._ended:
             raise StopIteration
-        item = next(self._items)
-        self._given += 1
-        return item
+        for item in self._items:
+            self._given += 1
+            return item
+        self._ended = True
+        raise StopIteration
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # computed only when somebody asks
-        blocks = self._kind == "blocks"
-        number = self._first + self._given if blocks else 0
-        return Progress(self._kind, 1, number, {"0": self._stream.state()}, [0] if self._ended else [])
+        start, key = self._start, self._key
+        given = {key: start.given.get(key, 0) + self._given}
+        if self._ended and start.kind == "lanes":
+            return Progress("lanes", start.lanes, given=given, ended={key: True})
+        state = self._stream.state()
+        if start.kind == "blocks":
+            return Progress("blocks", start.lanes, start.next + self._given * self._step, {"0": state})
+        return Progress("lanes", start.lanes, states={key: state}, given=given)
 
     def close(self) -> None:
-        self._items.close()  # type: ignore[attr-defined]  # a generator
+        close(self._items)
         self._stream.close()
 
 
 class _ManyLanes(Epoch):
     """Several lanes, read in rounds."""
 
-    def __init__(self, graph: IterDataPipe[Any], division: Plan, run: Run) -> None:
-        start = run.progress
-        self._progress = dataclasses.replace(
-            start, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
-        )
-        self._told: dict[int, Callable[[], State]] = {}
-        self._items: Iterator[Any] = read_lanes(graph, division, run, tuple(range(start.lanes)), worker=WorkerInfo())
+    def __init__(
+        self, graph: IterDataPipe[Any], division: Plan, run: Run, local: tuple[int, ...], worker: WorkerInfo
+    ) -> None:
+        self._progress = run.progress.of(local)
+        self._told: dict[str, Callable[[], State]] = {}
+        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker)
 
     def __next__(self) -> Any:
         for lane, tell, item in self._items:
-            self._progress.next = (lane + 1) % self._progress.lanes
+            key = str(lane)
             if item is not END:
-                self._told[lane] = tell
+                self._told[key], self.lane = tell, lane
+                self._progress.given[key] = self._progress.given.get(key, 0) + 1
                 return item
-            self._told.pop(lane, None)
-            self._progress.ended.append(lane)
+            self._told.pop(key, None)
+            self._progress.ended[key] = True
         raise StopIteration
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # the states are asked for only when somebody wants them
-        for lane, tell in self._told.items():
-            self._progress.states[str(lane)] = tell()
-            self._progress.behind.pop(str(lane), None)
+        for key, tell in self._told.items():
+            self._progress.states[key] = tell()
+            self._progress.behind.pop(key, None)
         return self._progress
 
     def close(self) -> None:
-        self._items.close()  # type: ignore[attr-defined]  # a generator
+        close(self._items)

@@ -14,9 +14,9 @@ from penstock.core.seeds import hash_key, seed_globals
 from penstock.core.stream import State, Stream
 from penstock.core.trace import Trace, explain
 from penstock.core.walk import names, walk
-from penstock.reading_service.base import Progress, Run
+from penstock.reading_service.base import Place, Progress, Run, turns
 
-__all__ = ["END", "Delivery", "begun", "catch_up", "lane_context", "read_lanes"]
+__all__ = ["END", "Delivery", "begun", "catch_up", "lane_context", "own_lanes", "read_lanes"]
 
 
 class _End:
@@ -38,6 +38,17 @@ class Delivery(NamedTuple):
     item: Any
 
 
+def own_lanes(progress: Progress, worker: WorkerInfo) -> tuple[int, ...]:
+    """Return the lanes of one worker; with blocks its one share."""
+    among = _among_all(worker)
+    return (among.rank,) if progress.kind == "blocks" else tuple(among.lanes(progress.lanes))
+
+
+def _among_all(worker: WorkerInfo) -> Place:
+    """Return a worker's place among the workers of all ranks: what is dealt goes round the ranks first."""
+    return Place(worker.rank + worker.world_size * worker.worker_id, worker.world_size * worker.num_workers)
+
+
 def lane_context(
     root: IterDataPipe[Any],
     plan: Plan,
@@ -49,36 +60,26 @@ def lane_context(
     outlet: Outlet | None = None,
     feeds: dict[Any, Any] | None = None,
 ) -> Context:
-    """Return the context of one lane; with blocks, ``lane`` is the worker's number among ``run.progress.lanes``."""
-    share = Share(
-        run.progress.lanes,
-        lane,
-        plan.chunk,
-        lane=None if plan.kind == "blocks" else lane,
-        local=local,
-        feeds={} if feeds is None else feeds,
-    )
+    """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
+    progress, feeds = run.progress, {} if feeds is None else feeds
+    if progress.kind == "blocks":
+        share = Share(_among_all(worker).world_size, lane, plan.chunk, first=progress.next, local=local, feeds=feeds)
+    else:
+        share = Share(progress.lanes, lane, lane=lane, local=local, feeds=feeds)
     return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet)
 
 
 def begun(root: IterDataPipe[Any], ctx: Context, progress: Progress, lane: int) -> Stream[Any]:
-    """Return the stream of a lane where its state says; with blocks, ``lane`` is the worker's number."""
-    stream: Stream[Any] = ctx.build(root, progress.states.get(_key(progress, lane)))
+    """Return the stream of a lane where its state says."""
+    stream: Stream[Any] = ctx.build(root, progress.states.get("0" if progress.kind == "blocks" else str(lane)))
     return stream
 
 
 def catch_up(stream: Stream[Any], progress: Progress, lane: int) -> None:
-    """Pass over the items of a lane that have been delivered since its state was taken."""
-    behind = progress.behind.get(_key(progress, lane), 0)
-    if behind and progress.kind == "blocks":
-        first = progress.next - behind
-        behind = len(range(first + (lane - first) % progress.lanes, progress.next, progress.lanes))
+    """Pass over the items of a lane that were given since its state was taken; for blocks see `Share.first`."""
+    behind = progress.behind.get(str(lane), 0)
     if behind:
         stream.skip(behind)
-
-
-def _key(progress: Progress, lane: int) -> str:
-    return "0" if progress.kind == "blocks" else str(lane)
 
 
 def read_lanes(
@@ -100,7 +101,7 @@ def read_lanes(
         root: the graph.
         plan: how it divides.
         run: the epoch, and where to begin.
-        local: the lanes that this process owns; with blocks, its one number.
+        local: the lanes that this worker owns; with blocks its one share (see `own_lanes`).
         worker: which process this is.
         outlet: what the root may write its batches into.
         own_globals: seed ``random``, ``numpy.random`` and torch, where the graph has a function that could use them:
@@ -110,7 +111,7 @@ def read_lanes(
         dispatch: the way to the dispatching process, if there is one.
     """
     progress = run.progress
-    alive = tuple(lane for lane in local if lane not in progress.ended)
+    alive = tuple(progress.alive(local))
     feeds: dict[Any, Any] = {}
     contexts: dict[int, Context] = {}
     streams: dict[int, Stream[Any]] = {}
@@ -132,48 +133,42 @@ def read_lanes(
             catch_up(streams[lane], progress, lane)
         if own_globals and not blocks:
             seed_globals(hash_key(run.seed, run.epoch, "globals", worker.rank, worker.worker_id))
-        lanes = progress.lanes
-        block = progress.next + (alive[0] - progress.next) % lanes if blocks and alive else 0
-        anchors = {
-            lane: _Anchor(stream.state, block if blocks else 0, lanes if blocks else 1)
-            for lane, stream in streams.items()
-        }
-        queue = [lane for lane in alive if blocks or lane >= progress.next]
+        among = _among_all(worker)
+        step, block = (among.world_size, among.first_block(progress.next)) if blocks else (1, 0)
+        anchors = {lane: _Anchor(stream.state, block, step) for lane, stream in streams.items()}
         order = list(alive)
 
         def seed_block(number: int) -> None:
             if own_globals and blocks:
                 seed_globals(hash_key(run.seed, run.epoch, "globals", number))
 
-        while order:
-            for lane in queue:
-                before_item()
-                seed_block(block)
-                stream, anchor = streams[lane], anchors[lane]
-                if anchor.given >= anchor.every:
-                    anchor.tell()
-                try:
-                    for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
-                        break
-                    else:
-                        stream.close()
-                        order.remove(lane)
-                        yield Delivery(lane, anchor.last, END)
-                        continue
-                except Exception as error:
-                    if record is None:
-                        what = "batch" if blocks else "item"
-                        ctx, limit = contexts[lane], anchor.given + 1
-                        explain(
-                            error, root, ctx, anchor.state, anchor.number, limit, what,
-                            step=anchor.step, before_item=seed_block,
-                        )  # fmt: skip
-                    raise
-                anchor.given += 1
-                block += lanes
-                yield Delivery(lane, anchor.tell, item)
-                del item
-            queue = list(order)
+        for lane in turns(order, progress.given):
+            before_item()
+            seed_block(block)
+            stream, anchor = streams[lane], anchors[lane]
+            if anchor.given >= anchor.every:
+                anchor.tell()
+            try:
+                for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
+                    break
+                else:
+                    stream.close()
+                    order.remove(lane)
+                    yield Delivery(lane, anchor.last, END)
+                    continue
+            except Exception as error:
+                if record is None:
+                    what = "batch" if blocks else "item"
+                    ctx, limit = contexts[lane], anchor.given + 1
+                    explain(
+                        error, root, ctx, anchor.state, anchor.number, limit, what,
+                        step=anchor.step, before_item=seed_block,
+                    )  # fmt: skip
+                raise
+            anchor.given += 1
+            block += step
+            yield Delivery(lane, anchor.tell, item)
+            del item
     finally:
         for stream in streams.values():
             stream.close()

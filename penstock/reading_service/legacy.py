@@ -29,7 +29,9 @@ from penstock.core.seed_generator import SeedGenerator
 from penstock.core.seeds import epoch_in_reset
 from penstock.core.user import Stateful
 from penstock.core.walk import Names
-from penstock.reading_service.base import Epoch, Progress, ReadingService, Run, Session
+from penstock.graph.settings import apply_sharding
+from penstock.pipes.sharding import SHARDING_PRIORITIES
+from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
 from penstock.reading_service.hooks import call_hook, epoch_seeds
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.prepare import prepared
@@ -117,14 +119,16 @@ class UserService(ReadingService):
     def adapt(self, graph: Any) -> IterDataPipe[Any]:
         return prepared(graph, sharded=False)
 
-    def start(self, graph: IterDataPipe[Any]) -> Session:
+    def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
         copied = prepared(graph, sharded=False)  # the service may change it
+        if place.world_size > 1:  # as in torchdata: the ranks' division is applied first, and the service divides on
+            apply_sharding(copied, place.world_size, place.rank, SHARDING_PRIORITIES.DISTRIBUTED)
         if self._saved is None:
             made = self.call("initialize", copied)
         else:
             made = self.call("restore", copied, base64.b64decode(self._saved))
         self._saved = None
-        session = _UserSession(self, made)
+        session = _UserSession(self, made, place)
         self._session = weakref.ref(session)
         return session
 
@@ -159,8 +163,9 @@ class UserService(ReadingService):
 
 
 class _UserSession(Session):
-    def __init__(self, service: UserService, made: Any) -> None:
+    def __init__(self, service: UserService, made: Any, place: Place) -> None:
         self._service = service
+        self._place = place
         self.open = True
         self._finalizer = weakref.finalize(self, _finalize, os.getpid(), service)
         self.plan = Plan("whole")
@@ -199,7 +204,7 @@ class _UserSession(Session):
         except Exception as error:
             self._service_finalizes(error)
             raise
-        return _UserEpoch(self._service, inner, self._graph)
+        return _UserEpoch(self._service, inner, self._graph, self._place)
 
     def _service_finalizes(self, error: Exception) -> None:
         _quietly(error, lambda: self._service.call("finalize_iteration"))
@@ -217,8 +222,9 @@ def _finalize(pid: int, service: UserService) -> None:
 class _UserEpoch(Epoch):
     """An epoch whose end the user's service is told of, once."""
 
-    def __init__(self, service: UserService, inner: Epoch, graph: Any) -> None:
+    def __init__(self, service: UserService, inner: Epoch, graph: Any, place: Place) -> None:
         self._service = service
+        self._place = place
         self._inner = inner
         self._open = True
         self._pid = os.getpid()
@@ -238,6 +244,8 @@ class _UserEpoch(Epoch):
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # the inner epoch's
+        if self._place.world_size > 1:
+            raise StateError(f"{self._service.kind} divides a rank's work in its own way, so ranks have no states here")
         return self._inner.progress
 
     def close(self) -> None:
@@ -256,7 +264,7 @@ class _Iterated(Epoch):
     def __init__(self, data: Any, run: Run) -> None:
         self._context = Context(Names([]), seed=run.seed, epoch=run.epoch, share=Share())
         self._given = 0
-        self._ended = 0 in run.progress.ended
+        self._ended = "0" in run.progress.ended
         saved = run.progress.states.get("0") or {"given": 0}
         token = current_context.set(self._context)
         try:
@@ -290,7 +298,9 @@ class _Iterated(Epoch):
         state: dict[str, Any] = {"given": self._given}
         if isinstance(self._it, Stateful):
             state["own"] = self._it.state_dict()
-        return Progress("lanes", 1, 0, {"0": state}, [0] if self._ended else [])
+        return Progress(
+            "lanes", 1, states={"0": state}, given={"0": self._given}, ended={"0": True} if self._ended else {}
+        )
 
     def close(self) -> None:
         close = getattr(self._it, "close", None)

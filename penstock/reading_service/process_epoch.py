@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+import threading
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from penstock.reading_service.base import Epoch, Run
+from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED
 from penstock.transport.wire import Disconnected
 
 __all__ = ["ProcessEpoch", "Workers"]
 
-_LOOK_EVERY_S = 5.0  # how often a wait makes sure that the worker is alive
+_LOOK_EVERY_S = 0.1  # how often a wait makes sure that the worker is alive, and the epoch still wanted
 
 
 class Workers(Protocol):
     """What an epoch needs of the session that owns the workers.
 
     Attributes:
+        place: which rank this is.
         num_workers: how many run lanes.
         workers: those, in order, each with a ``number``, a ``receiver`` (this end of the way to it), and a ``process``
             that tells its exit code.
@@ -28,6 +29,7 @@ class Workers(Protocol):
         max_restarts: how many workers may be replaced in an epoch.
     """
 
+    place: Place
     num_workers: int
     max_restarts: int
     workers: Any
@@ -57,20 +59,22 @@ class ProcessEpoch(Epoch):
     def __init__(self, session: Workers, run: Run, number: int) -> None:
         self._session = session
         self._number = number
-        start = run.progress
+        start, place, count = run.progress, session.place, session.num_workers
         self._blocks = start.kind == "blocks"
-        count = session.num_workers
-        # With blocks, a worker's lane is its own number, whatever the topology of the run that saved the state.
-        lanes = count if self._blocks else start.lanes
-        self.progress = dataclasses.replace(
-            start, lanes=lanes, states=dict(start.states), ended=list(start.ended), behind=dict(start.behind)
-        )
+        self._world = place.world_size
+        mine = place.lanes(start.lanes)
+        self.progress = start.of(mine).copy()
         self._run = Run(run.seed, run.epoch, self.progress)
         self._pid = os.getpid()
-        self._order = [lane for lane in range(lanes) if lane not in start.ended]
-        first = start.next % lanes if self._blocks else start.next
-        self._at = next((i for i, lane in enumerate(self._order) if lane >= first), 0)
+        if self._blocks:  # the turns are the workers'
+            first = place.first_block(start.next) // self._world
+            self._order = [(first + i) % count for i in range(count)]
+        else:
+            self._order = start.alive(mine)
+        self._turns = turns(self._order, start.given)
+        self._turn: int | None = next(self._turns, None)
         self._closed = False
+        self._lock = threading.Lock()  # a thread that reads ahead may be in `__next__` while another one closes
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
@@ -81,29 +85,39 @@ class ProcessEpoch(Epoch):
             self._begin(worker)
 
     def __next__(self) -> Any:
-        order, progress = self._order, self.progress
-        while order and not self._closed:
-            lane = order[self._at]
-            bundle = self._bundles[lane % len(self._bundles)]
-            if not bundle.left and not self._receive(lane):
-                continue
-            bundle = self._bundles[lane % len(self._bundles)]
+        with self._lock:
+            return self._next()
+
+    def _next(self) -> Any:
+        progress, turn = self.progress, self._turn
+        while turn is not None and not self._closed:
+            number = self._worker_of(turn)
+            bundle = self._bundles[number]
+            if not bundle.left:
+                if not self._receive(turn):
+                    turn = self._turn
+                    continue
+                bundle = self._bundles[number]
             bundle.left -= 1
             item = bundle.items.pop()[1]
-            key = "0" if self._blocks else str(lane)
-            progress.behind[key] = progress.behind.get(key, 0) + 1
             if self._blocks:
-                progress.next += 1
+                progress.next += self._world
             else:
-                progress.next = lane + 1 if lane + 1 < progress.lanes else 0
-            self._delivered[lane % len(self._bundles)] += 1
+                key = str(turn)
+                progress.given[key] = progress.given.get(key, 0) + 1
+                progress.behind[key] = progress.behind.get(key, 0) + 1
+            self._delivered[number] += 1
             if not bundle.left:
-                for of, state in bundle.states.items():
-                    self._stands(of, state)
-            self._at = self._at + 1 if self._at + 1 < len(order) else 0
+                for lane, state in bundle.states.items():
+                    self._stands(lane, state)
+            self.lane = turn
+            self._turn = next(self._turns, None)
             return item
         self._closed = True
         raise StopIteration
+
+    def _worker_of(self, turn: int) -> int:
+        return turn if self._blocks else turn // self._world % len(self._bundles)
 
     def _stands(self, lane: int, state: Any) -> None:
         key = "0" if self._blocks else str(lane)
@@ -111,13 +125,15 @@ class ProcessEpoch(Epoch):
         self.progress.behind.pop(key, None)
 
     def _receive(self, lane: int) -> bool:
-        """Get the next bundle of the worker that has a lane; tell whether there is one, or the lane has ended."""
+        """Get the next bundle of the worker whose turn it is; tell whether there is one, or the lane has ended."""
         if os.getpid() != self._pid:
             raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
         session = self._session
-        worker = session.workers[lane % session.num_workers]
+        worker = session.workers[self._worker_of(lane)]
         try:
             while (message := worker.receiver.receive(self._number, _LOOK_EVERY_S)) is None:
+                if self._closed:
+                    return False
                 if worker.process.exitcode(0) is not None:
                     raise Disconnected
         except Disconnected:
@@ -156,8 +172,7 @@ class ProcessEpoch(Epoch):
             raise
 
     def _begin(self, worker: Any) -> None:
-        local = tuple(lane for lane in self._order if lane % self._session.num_workers == worker.number)
-        worker.receiver.command("epoch", self._number, self._now(), local)
+        worker.receiver.command("epoch", self._number, self._now())
 
     def _now(self) -> Run:
         """Return the rest of the epoch."""
@@ -165,20 +180,22 @@ class ProcessEpoch(Epoch):
 
     def _ended(self, lane: int) -> None:
         if self._blocks:  # whoever has no block left says that there is none
-            self._order.clear()
+            self._turn = None
             return
+        key = str(lane)
         self._order.remove(lane)
-        self.progress.ended.append(lane)
-        self.progress.next = lane + 1 if lane + 1 < self.progress.lanes else 0
-        if self._at >= len(self._order):
-            self._at = 0
+        self.progress.ended[key] = True
+        self.progress.states.pop(key, None)
+        self.progress.behind.pop(key, None)
+        self._turn = next(self._turns, None)
 
     def close(self) -> None:
         if self._closed or os.getpid() != self._pid:
             return
-        self._closed = True
-        for worker in self._session.everyone:
-            worker.receiver.command("stop", self._number)
+        self._closed = True  # ends the wait of a thread that is in `__next__`
+        with self._lock:
+            for worker in self._session.everyone:
+                worker.receiver.command("stop", self._number)
 
 
 class _Bundle:

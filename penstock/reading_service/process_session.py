@@ -14,11 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.context import WorkerInfo
 from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.core.walk import walk
-from penstock.reading_service.base import Epoch, Run, Session
+from penstock.reading_service.base import Epoch, Place, Run, Session
 from penstock.reading_service.process import Launcher, Process, launcher
 from penstock.reading_service.process_epoch import ProcessEpoch
 from penstock.reading_service.worker import DISPATCHER
@@ -48,13 +49,13 @@ class Worker:
 class ProcessSession(Session):
     """The workers of one loader. They live over all of its epochs."""
 
-    def __init__(self, graph: IterDataPipe[Any], service: MultiProcessingReadingService) -> None:
+    def __init__(self, graph: IterDataPipe[Any], service: MultiProcessingReadingService, place: Place) -> None:
         self.plan = plan(graph)
         self._service = service
+        self.place = place
         self.num_workers = service.num_workers
-        self.lanes = service.lanes or service.num_workers
-        if self.plan.kind == "whole":
-            self.lanes = service.num_workers
+        streams = service.num_workers * place.world_size
+        self.lanes = streams if self.plan.kind == "whole" else service.lanes or streams
         self._payload: tuple[IterDataPipe[Any], dict[str, Any]] = (
             graph,
             {
@@ -122,7 +123,8 @@ class ProcessSession(Session):
             os.close(arena_fd)
         ahead: int = self._payload[1]["ahead"]
         receiver = Receiver(mine, arena, max(1, ahead // 2))
-        receiver.command("hello", number, self._service.num_workers)
+        place = self.place
+        receiver.command("hello", WorkerInfo(self._service.num_workers, number, place.rank, place.world_size))
         return Worker(number, process, receiver)
 
     def _connect(self, worker: Worker) -> None:
@@ -194,17 +196,20 @@ class ProcessSession(Session):
         )
 
     def _probe(self, number: int, run: Run, lane: int) -> str | None:
-        """Run the lane's next item again, traced, in a process of its own; return the pipe in which that dies."""
+        """Run the next item again, traced, in a process of its own; return the pipe in which that dies.
+
+        With lanes, ``lane`` is whose item is wanted.
+        """
         until = time.monotonic() + _PROBE_S
         helper = ProcessSession.__new__(ProcessSession)
-        helper._service, helper._payload = self._service, self._payload
+        helper._service, helper._payload, helper.place = self._service, self._payload, self.place
         helper._launcher, helper.everyone = launcher(self._service.multiprocessing_context), []
         finalizer = weakref.finalize(helper, _close, os.getpid(), helper.everyone, helper._launcher)
         try:
             with helper._graph():
                 worker = helper._launch(number, 64 << 20)
             helper.everyone.append(worker)
-            worker.receiver.command("trace", 1, run, (lane,))
+            worker.receiver.command("trace", 1, run, lane)
             try:
                 worker.receiver.receive(1, max(0.1, until - time.monotonic()))
             except Disconnected:

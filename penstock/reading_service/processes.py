@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.pipe import IterDataPipe
-from penstock.reading_service.base import ReadingService, Session
+from penstock.reading_service.base import ALONE, Place, ReadingService, Session
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.prepare import prepared
 from penstock.reading_service.split import session_of
@@ -34,8 +34,8 @@ class MultiProcessingReadingService(ReadingService):
         worker_init_fn: called in each worker once, with the graph and a `WorkerInfo`; may return another graph.
         worker_reset_fn: called in each worker ahead of each epoch, with the graph, a `WorkerInfo` and a
             `SeedGenerator`.
-        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` unless given, or set by a
-            restored state.
+        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` for each rank unless given,
+            or set by a restored state.
         max_restarts: how many workers that died are replaced in an epoch. Another one goes on behind the last item that
             was delivered, and the sequence is what it would have been. One that dies again at the same item, or one too
             many, ends the epoch with `WorkerDied`.
@@ -92,20 +92,17 @@ class MultiProcessingReadingService(ReadingService):
         # A function that changes the graph may divide it; a worker says so where it has not.
         return prepared(graph, sharded=self.num_workers > 0, quiet=self.worker_init_fn is not None)
 
-    def start(self, graph: IterDataPipe[Any]) -> Session:
+    def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
         if self.num_workers == 0:
             in_process = InProcessReadingService(
                 init_fn=self.worker_init_fn, reset_fn=self.worker_reset_fn, lanes=self.lanes
             )
-            return in_process.start(graph)
+            return in_process.start(graph, place)
         from penstock.reading_service.process_session import (
             ProcessSession,
         )  # sockets and processes only where they are used
 
-        def start(part: IterDataPipe[Any]) -> Session:
-            return ProcessSession(part, self)
-
-        return session_of(graph, start) or start(graph)
+        return session_of(graph, place, lambda part: ProcessSession(part, self, place))
 
 
 class PrototypeMultiProcessingReadingService(MultiProcessingReadingService):

@@ -8,19 +8,19 @@ reads from there, and whose state is the progress of that reading::
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from typing import Any
 
-from penstock.core.context import Context, Share
-from penstock.core.errors import GraphError
+from penstock.core.context import Context, Share, WorkerInfo
+from penstock.core.errors import GraphError, StateError
 from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import Plan
 from penstock.core.seeds import hash_key
-from penstock.core.stream import State, Stream
+from penstock.core.stream import State, Stream, close
 from penstock.core.walk import describe, names, walk
-from penstock.reading_service.base import Epoch, Progress, Run, Session, first_progress
+from penstock.reading_service.base import Epoch, Place, Progress, Run, Session, first_progress
 
 __all__ = ["SplitSession", "replicable_part", "session_of"]
 
@@ -51,20 +51,21 @@ def _staying(root: Pipe) -> set[int]:
     return stays
 
 
-def session_of(root: IterDataPipe[Any], start: Callable[[IterDataPipe[Any]], Session]) -> Session | None:
-    """Return a session that runs a part as ``start`` does, and the rest here; None if nothing must run here."""
+def session_of(root: IterDataPipe[Any], place: Place, start: Callable[[IterDataPipe[Any]], Session]) -> Session:
+    """Return a session that runs what it may as ``start`` does, and the rest here."""
     part = replicable_part(root)
     if part is root:
-        return None
-    return SplitSession(root, part, start(part) if isinstance(part, IterDataPipe) else None)
+        return start(root)
+    return SplitSession(root, part, place, start(part) if isinstance(part, IterDataPipe) else None)
 
 
 class SplitSession(Session):
-    """The main process's part of a graph, over the session that runs the other part."""
+    """The main process's part of a graph, over the session that runs the other part. It is one lane of each rank."""
 
-    def __init__(self, root: IterDataPipe[Any], part: Pipe | None, inner: Session | None) -> None:
+    def __init__(self, root: IterDataPipe[Any], part: Pipe | None, place: Place, inner: Session | None) -> None:
         self.plan = Plan("whole")
-        self.lanes = 1
+        self.place = place
+        self.lanes = place.world_size
         self.inner = inner
         stays = _staying(root)
         made: dict[int, Pipe] = {} if part is None else {id(part): _Items().named(part._name or "items")}
@@ -74,7 +75,12 @@ class SplitSession(Session):
         self._root: Any = made[id(root)]
 
     def epoch(self, run: Run) -> Epoch:
-        return _SplitEpoch(self._root, self.inner, run)
+        if run.progress.lanes != self.lanes:
+            raise StateError(
+                f"the state is of {run.progress.lanes} ranks, and a part of the graph runs in the main process of each "
+                f"rank ({describe(self._root)}): it cannot go on with {self.lanes}"
+            )
+        return _SplitEpoch(self._root, self.inner, run, self.place)
 
     def close(self) -> None:
         if self.inner is not None:
@@ -87,16 +93,22 @@ class _Items(IterDataPipe[Any]):
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         name = ctx.name(self)
         epoch: Epoch = ctx.shared[_Items](ctx, ctx.own(self, state))
-        return Stream(epoch, lambda: {name: dataclasses.asdict(epoch.progress)}, closers=(epoch,))
+        return Stream(epoch, lambda: {name: asdict(epoch.progress)}, closers=(epoch,))
 
 
 class _SplitEpoch(Epoch):
-    def __init__(self, root: IterDataPipe[Any], inner: Session | None, run: Run) -> None:
+    def __init__(self, root: IterDataPipe[Any], inner: Session | None, run: Run, place: Place) -> None:
         self._inner = inner
         self._reading: Epoch | None = None
-        ctx = Context(names(root), seed=run.seed, epoch=run.epoch, share=Share(), shared={_Items: self._begin})
-        self._ended = 0 in run.progress.ended
-        self._stream = ctx.build(root, run.progress.states.get("0"))
+        worker = WorkerInfo(rank=place.rank, world_size=place.world_size)
+        ctx = Context(
+            names(root), seed=run.seed, epoch=run.epoch, share=Share(), worker=worker, shared={_Items: self._begin}
+        )
+        self._start = start = run.progress.of([place.rank])
+        self.lane, self._key = place.rank, str(place.rank)
+        self._given = start.given.get(self._key, 0)
+        self._ended = self._key in start.ended
+        self._stream = ctx.build(root, start.states.get(self._key))
         self._items = drive(root, ctx, self._stream, "batch")
 
     def _begin(self, ctx: Context, progress: Any) -> Epoch:
@@ -112,12 +124,21 @@ class _SplitEpoch(Epoch):
     def __next__(self) -> Any:
         if self._ended:
             raise StopIteration
-        return next(self._items)
+        for item in self._items:
+            self._given += 1
+            return item
+        self._ended = True
+        raise StopIteration
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # computed only when somebody asks
-        return Progress("lanes", 1, 0, {"0": self._stream.state()}, [0] if self._ended else [])
+        given = {self._key: self._given}
+        if self._ended:
+            return replace(self._start, states={}, given=given, ended={self._key: True})
+        return replace(self._start, states={self._key: self._stream.state()}, given=given)
 
     def close(self) -> None:
-        self._items.close()  # type: ignore[attr-defined]  # a generator
+        close(self._items)
         self._stream.close()
+        if self._reading is not None:
+            self._reading.close()

@@ -19,8 +19,8 @@ from typing import Any
 from penstock.core.context import WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
-from penstock.reading_service.base import Epoch, ReadingService, Run, Session
-from penstock.reading_service.lanes import END, read_lanes
+from penstock.reading_service.base import ALONE, Epoch, Place, ReadingService, Run, Session
+from penstock.reading_service.lanes import END, own_lanes, read_lanes
 from penstock.reading_service.outbox import ENDED, FAILED, Outbox
 from penstock.reading_service.prepare import prepared
 from penstock.reading_service.process_epoch import ProcessEpoch
@@ -42,8 +42,8 @@ class ThreadingReadingService(ReadingService):
     Args:
         num_workers: how many threads, at least 1.
         prefetch_cnt: how many items a thread may be ahead of the loop.
-        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` unless given, or set by a
-            restored state.
+        lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` for each rank unless given,
+            or set by a restored state.
 
     Example:
         >>> from penstock import DataLoader2
@@ -68,11 +68,8 @@ class ThreadingReadingService(ReadingService):
     def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
         return prepared(graph, sharded=True)
 
-    def start(self, graph: IterDataPipe[Any]) -> Session:
-        def start(part: IterDataPipe[Any]) -> Session:
-            return ThreadSession(part, self)
-
-        return session_of(graph, start) or start(graph)
+    def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
+        return session_of(graph, place, lambda part: ThreadSession(part, self, place))
 
 
 class ThreadSession(Session):
@@ -81,11 +78,16 @@ class ThreadSession(Session):
     dispatcher = None
     max_restarts = 0
 
-    def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService) -> None:
+    def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService, place: Place) -> None:
         self.plan = plan(graph)
+        self.place = place
         self.num_workers = service.num_workers
-        self.lanes = service.num_workers if self.plan.kind == "whole" else service.lanes or service.num_workers
-        self.workers = [_Worker(number, graph, service) for number in range(service.num_workers)]
+        streams = service.num_workers * place.world_size
+        self.lanes = streams if self.plan.kind == "whole" else service.lanes or streams
+        self.workers = [
+            _Worker(WorkerInfo(self.num_workers, number, place.rank, place.world_size), graph, service.prefetch_cnt)
+            for number in range(service.num_workers)
+        ]
         self.everyone = self.workers
         self._epochs = 0
         self._finalizer = weakref.finalize(self, _close, self.workers)
@@ -189,13 +191,13 @@ class _Alive:
 class _Worker:
     """One thread, and what it runs. It holds no session, so a session that is dropped is collected, and ends it."""
 
-    def __init__(self, number: int, graph: IterDataPipe[Any], service: ThreadingReadingService) -> None:
-        self.number = number
+    def __init__(self, info: WorkerInfo, graph: IterDataPipe[Any], prefetch_cnt: int) -> None:
+        self.number = info.worker_id
         self.receiver = _Channel()
         self.thread = threading.Thread(
             target=_serve,
-            args=(self.receiver, graph, WorkerInfo(service.num_workers, number), max(1, service.prefetch_cnt)),
-            name=f"penstock-worker-{number}",
+            args=(self.receiver, graph, info, max(1, prefetch_cnt)),
+            name=f"penstock-worker-{self.number}",
             daemon=True,
         )
         self.process = _Alive(self.thread)
@@ -220,7 +222,8 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
             if name != "epoch":
                 continue
             try:
-                run, local = rest
+                (run,) = rest
+                local = own_lanes(run.progress, info)
                 deliveries = read_lanes(graph, plan(graph), run, local, worker=info, before_item=before_item)
                 _run(outbox, channel, epoch, deliveries)
             except _Cancelled:

@@ -27,7 +27,7 @@ from penstock.reading_service.base import Run
 from penstock.reading_service.dispatch import Dispatch
 from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
-from penstock.reading_service.lanes import END, read_lanes
+from penstock.reading_service.lanes import END, own_lanes, read_lanes
 from penstock.reading_service.outbox import ENDED, FAILED, Outbox
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
@@ -78,12 +78,12 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
                 os.close(graph_fd)
             while not sender.commands:
                 sender.receive(wait=True)
-            _, number, count = sender.commands.popleft()  # ("hello", ...)
+            _, info = sender.commands.popleft()  # ("hello", ...)
             role: _Worker | Dispatcher
-            if number == DISPATCHER:
-                role = Dispatcher(sender, arena, *payload)
+            if info.worker_id == DISPATCHER:
+                role = Dispatcher(sender, arena, info, *payload)
             else:
-                role = _Worker(sender, arena, WorkerInfo(count, number), *payload)
+                role = _Worker(sender, arena, info, *payload)
         except Exception as error:
             _refuse(sender, encode_error(error, _remote(error)))
         role.serve()
@@ -145,12 +145,22 @@ class _Worker:
                 self._outbox.flush(states=False)
                 self._sender.send(FAILED, epoch, encode_error(error, _remote(error)))
 
-    def _epoch(self, epoch: int, run: Run, local: tuple[int, ...], *, traced: bool) -> None:
-        if self._divided and run.progress.lanes != self._info.num_workers:
+    def _epoch(self, epoch: int, run: Run, lane: int | None = None, *, traced: bool) -> None:
+        """Run an epoch; ``lane`` is the one that is wanted, where the others are not."""
+        progress, workers = run.progress, self._info.num_workers
+        if self._divided and progress.kind == "lanes" and progress.lanes != workers * self._info.world_size:
             raise StateError(
-                f"worker_init_fn divides the graph among {self._info.num_workers} workers, and the state was saved by "
-                f"{run.progress.lanes}: restore it on as many, or divide the graph by a sharding_filter of its own"
+                f"worker_init_fn divides the graph among {workers} workers, and the state was saved by "
+                f"{progress.lanes}: restore it on as many, or divide the graph by a sharding_filter of its own"
             )
+        if self._divided and progress.kind == "blocks" and progress.states:
+            raise StateError(
+                "worker_init_fn divides a graph that has a sharding_filter, so a state of one worker is none of "
+                "another's: let the service divide it"
+            )
+        local = own_lanes(progress, self._info)
+        if lane is not None and progress.kind == "lanes":
+            local = (lane,)
         graph = reset(self._reset_fn, self._graph, self._info, run, f"worker_reset_fn of worker {self._info.worker_id}")
         outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
         dispatch = self._dispatch

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from penstock.core.errors import StateError
 from penstock.core.pipe import Pipe
 from penstock.graph.fingerprint import differences, fingerprint
 
-__all__ = ["restored", "snapshot"]
+__all__ = ["merged", "restored", "snapshot"]
 
-VERSION = 1
+VERSION = 2
 
 
 def snapshot(
-    graph: Pipe, seed: int, seeded: bool, epoch: int, progress: dict[str, Any] | None, delivered: int
+    graph: Pipe,
+    seed: int,
+    seeded: bool,
+    epoch: int,
+    lanes: int | None,
+    progress: dict[str, Any] | None = None,
+    delivered: int = 0,
 ) -> dict[str, Any]:
     """Return the state of a loader.
 
@@ -23,6 +30,7 @@ def snapshot(
         seed: the run's seed, or the epoch's if the run has none.
         seeded: whether the user gave it.
         epoch: the epoch that a restored loader continues, or begins where ``progress`` is None.
+        lanes: how many lanes its epochs have, where the graph divides into lanes.
         progress: where that epoch stands.
         delivered: how many batches of it have been delivered.
     """
@@ -32,16 +40,43 @@ def snapshot(
         "seed": seed,
         "seeded": seeded,
         "epoch": epoch,
+        "lanes": lanes,
         "delivered": delivered,
         "progress": progress,
     }
 
 
-def restored(state: Any, graph: Pipe) -> dict[str, Any]:
+def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the state of all ranks, of their parts.
+
+    Raises:
+        StateError: there is none, or they are of different epochs or places.
+    """
+    if not parts:
+        raise StateError("an empty list has no state to load")
+    whole = {**parts[0], "progress": parts[0]["progress"] and dict(parts[0]["progress"])}
+    for part in parts[1:]:
+        for key in ("version", "graph", "seed", "epoch", "delivered"):
+            if part[key] != whole[key]:
+                raise StateError(
+                    f"the parts are of different places: {key} is {part[key]} in one, {whole[key]} in another"
+                )
+        if (part["progress"] is None) != (whole["progress"] is None):
+            raise StateError("the parts are of different places: one is inside an epoch, and another between two")
+        for key, value in (part["progress"] or {}).items():
+            if isinstance(value, dict):
+                whole["progress"][key] = {**whole["progress"][key], **value}
+            elif value != whole["progress"][key]:
+                raise StateError(f"the parts do not belong together: {key} is {value}, and {whole['progress'][key]}")
+    return whole
+
+
+def restored(state: Any, graph: Pipe, rank: int, world_size: int) -> dict[str, Any]:
     """Check a state against a graph and return it.
 
     Raises:
-        StateError: it is not a state, of a version that is not known, or of another graph. Says what differs.
+        StateError: it is not a state, of a version that is not known, or of another graph; or lanes of this rank are
+            missing. Says what differs.
     """
     if not isinstance(state, dict) or not {"version", "graph", "seed", "epoch", "progress"} <= set(state):
         raise StateError("this is not a state of a DataLoader2")
@@ -50,4 +85,13 @@ def restored(state: Any, graph: Pipe) -> dict[str, Any]:
     found = differences(state["graph"], fingerprint(graph))
     if found:
         raise StateError("the state is of another graph: " + "; ".join(found))
+    progress = state["progress"]
+    if progress is not None and progress["kind"] == "lanes":
+        missing = [lane for lane in range(rank, progress["lanes"], world_size) if str(lane) not in progress["given"]]
+        if missing:
+            raise StateError(
+                f"the state is one rank's part, and lacks the lanes {', '.join(map(str, missing))}: this graph divides "
+                "into lanes, of which each rank knows its own. Save what gather_state() returns, which all ranks call, "
+                "or load the list of all parts"
+            )
     return state

@@ -1,0 +1,425 @@
+"""How ranks agree, ahead of time, on how many items each of them gives.
+
+A training step of several ranks meets in a collective call, so a rank that stops earlier than another hangs it. Each
+rank therefore gives an item only once all ranks are known to have one for that step::
+
+    source -> reader (a thread) -> ready: items read ahead -> the consumer, as far as is agreed
+                                       |                               ^
+                                       v                               |
+                   messenger (a thread): "I can give 12" -> the least of all ranks: 10
+
+A *round* is one `all_reduce` of eight integers with the minimum, whatever the number of ranks. A rank joins the next
+round when it can give more than is agreed, and no more than half of what it reads ahead is agreed and still to be
+given. So rounds happen while the training step runs, and the quicker the steps are, the more of them one round serves.
+
+What a round carries begins with the number of the epoch. A rank that has left an epoch (a `break`) may have joined a
+round that others enter with their next epoch: then nothing of it counts, who is ahead repeats it, and who is behind
+knows that the others have gone on. What goes wrong on one rank is raised on each, behind the last item that is agreed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Generic, Literal, Protocol, TypeVar
+
+from penstock.core.errors import RankError
+
+__all__ = ["NEVER", "Agreed", "Channel", "Exchange", "Job", "Policy"]
+
+T = TypeVar("T")
+Policy = Literal["shortest", "longest"]
+
+NEVER: Final = 1 << 62
+_FIELDS: Final = 8
+_READ_AHEAD_AT_FIRST, _READ_AHEAD_AT_MOST = 2, 64
+_OFTEN_S, _SELDOM_S = 0.01, 0.2  # rounds that follow each other sooner or later than that change how far is read ahead
+_LOOK_EVERY_S = 1.0  # how often a wait makes sure that there is still somebody to wait for
+_BYE_S = 1.0  # how long a rank that closes waits for the others, so that none of them is left in a round
+
+
+class Exchange(Protocol):
+    """The ways between the ranks. One thread at a time uses it.
+
+    Attributes:
+        rank: this one.
+    """
+
+    rank: int
+
+    def least(self, row: list[int]) -> list[int]:
+        """Return, field by field, the least that any rank has handed in. Waits for all of them."""
+        ...
+
+    def told(self, content: Any, by: int) -> Any:
+        """Return what one rank hands in. Waits for it."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the way took. Nobody waits in it."""
+        ...
+
+
+class Job(ABC):
+    """What a rank takes part in a round for.
+
+    Attributes:
+        epoch: in which it is wanted; a greater one is a later one.
+    """
+
+    epoch: int
+
+    @abstractmethod
+    def fields(self, rank: int) -> list[int]:
+        """Return what this rank has to say, at most `_FIELDS` - 3 numbers."""
+
+    @abstractmethod
+    def take(self, found: list[int], exchange: Exchange) -> None:
+        """Note what all ranks have said."""
+
+    @abstractmethod
+    def fail(self, error: RankError) -> None:
+        """Note that there will be no more rounds for this."""
+
+
+class Channel:
+    """The rounds of one rank, in a thread of their own.
+
+    Args:
+        exchange: the way to the other ranks.
+        timeout_s: how long to wait for the other ranks.
+    """
+
+    def __init__(self, exchange: Exchange, timeout_s: float) -> None:
+        self.rank = exchange.rank
+        self.timeout_s = timeout_s
+        self.changed = threading.Condition()
+        self.reading: Agreed[Any] | None = None
+        self._exchange = exchange
+        self._asked: Job | None = None  # comes before what `reading` wants
+        self._epoch = 0
+        self._gone: RankError | None = None
+        self._closing = False
+        self._thread: threading.Thread | None = None
+
+    def next_epoch(self) -> int:
+        """Begin an epoch, and return its number; what still runs of the last one is left."""
+        with self.changed:
+            self._epoch += 1
+            self.reading = None
+        return self._epoch
+
+    @property
+    def epoch(self) -> int:
+        return self._epoch
+
+    def ask(self, job: Job, done: Callable[[], bool]) -> None:
+        """Take part in rounds for a job until it is done.
+
+        Raises:
+            RankError: another rank is gone, or did not come in time.
+        """
+        self.start()
+        until = time.monotonic() + self.timeout_s
+        with self.changed:
+            self._asked = job
+            self.changed.notify_all()
+            while not done():
+                if self._gone is not None:
+                    raise self._gone
+                if time.monotonic() > until:
+                    self._asked = None
+                    raise self.late("to begin an epoch")
+                self.changed.wait(_LOOK_EVERY_S)
+
+    def late(self, what: str) -> RankError:
+        """Return the error for ranks that do not come."""
+        return RankError(
+            f"Fail to fetch data within {self.timeout_s:g} seconds: rank {self.rank} waited {what}, and another rank "
+            "is gone, or slower than that"
+        )
+
+    def start(self) -> None:
+        """Start the thread, unless it runs."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._serve, name="penstock-fullsync", daemon=True)
+            self._thread.start()
+
+    @property
+    def gone(self) -> RankError | None:
+        """Why there are no more rounds; None as long as there are."""
+        if self._gone is None and self._thread is not None and not self._thread.is_alive():
+            return RankError("the thread that speaks to the other ranks has ended without a word")
+        return self._gone
+
+    def close(self) -> None:
+        """Take leave of the other ranks, as far as they come in time. Closing twice does nothing."""
+        with self.changed:
+            self._closing = True
+            self.changed.notify_all()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_BYE_S)
+
+    def _job(self) -> Job | None:
+        if self._asked is not None:
+            return self._asked
+        if self.reading is not None and self.reading.wants():
+            return self.reading
+        return _Bye() if self._closing else None
+
+    def _serve(self) -> None:
+        try:
+            self._rounds()
+        finally:
+            self._exchange.close()
+
+    def _rounds(self) -> None:
+        while True:
+            with self.changed:
+                while (job := self._job()) is None:
+                    self.changed.wait(_LOOK_EVERY_S)
+                left = self.rank if isinstance(job, _Bye) else NEVER
+                fields = job.fields(self.rank)
+            row = [job.epoch, -job.epoch, left, *fields, *[NEVER] * (_FIELDS - 3 - len(fields))]
+            try:
+                found = self._exchange.least(row)
+                least, last, left, *said = found[0], -found[1], *found[2:]
+                if least == last:
+                    job.take(said, self._exchange)
+            except Exception as error:
+                if not isinstance(error, RankError):
+                    gone = RankError(f"another rank is gone: {str(error).strip() or type(error).__name__}")
+                    gone.__cause__ = error
+                    error = gone
+                self._end(error, job)
+                return
+            with self.changed:
+                if left != NEVER:
+                    self._end(RankError(f"rank {left} has shut its loader down"), job)
+                    return
+                if least == last:
+                    if job is self._asked:
+                        self._asked = None
+                elif job.epoch < last:
+                    job.fail(
+                        RankError(
+                            f"rank {self.rank} is still in an epoch that others have left: every rank must leave an "
+                            "epoch at the same item"
+                        )
+                    )
+                    if job is self._asked:
+                        self._asked = None
+                self.changed.notify_all()
+
+    def _end(self, error: RankError, job: Job) -> None:
+        with self.changed:
+            self._gone = error
+            job.fail(error)
+            if self.reading is not None:
+                self.reading.fail(error)
+            self.changed.notify_all()
+
+
+class _Bye(Job):
+    """The last word of a rank: later than any epoch."""
+
+    epoch = NEVER - 1
+
+    def fields(self, rank: int) -> list[int]:
+        return []
+
+    def take(self, found: list[int], exchange: Exchange) -> None:
+        pass
+
+    def fail(self, error: RankError) -> None:
+        pass
+
+
+class Agreed(Job, Generic[T]):
+    """The items of one epoch, as far as all ranks have one. An iterator.
+
+    Args:
+        channel: the rounds.
+        items: the source. Stepped, and closed if it can be, in a thread of its own.
+        policy: ``shortest`` ends with the rank that has the fewest items; with ``longest`` a rank that has no more
+            gives its last one again, or another rank's first one if it never had any.
+
+    Attributes:
+        is_padding: whether the last item given was such a repeated one.
+        dropped: how many items were read and never given.
+    """
+
+    def __init__(self, channel: Channel, items: Iterator[T], policy: Policy) -> None:
+        self.epoch = channel.epoch
+        self.is_padding = False
+        self.dropped = 0
+        self._channel = channel
+        self._items = items
+        self._longest = policy == "longest"
+        self._ready: deque[T] = deque()
+        self._read = self._given = self._agreed = 0
+        self._last: Any = None
+        self._ended = self._over = self._closed = False
+        self._error: BaseException | None = None  # why it ends, if not because there is no more
+        self._own: BaseException | None = None  # what this rank's source raised
+        self._ahead = _READ_AHEAD_AT_FIRST
+        self._round_at = 0.0
+        self._waits = False  # the reader, for room
+        channel.start()
+        with channel.changed:
+            channel.reading = self
+        self._reader = threading.Thread(target=self._run, name="penstock-fullsync-read", daemon=True)
+        self._reader.start()
+
+    def __iter__(self) -> Iterator[T]:
+        return self
+
+    def __next__(self) -> T:
+        channel = self._channel
+        changed = channel.changed
+        with changed:
+            since = None
+            while self._given >= self._agreed:
+                if self._over or self._closed:
+                    self._raise()
+                if channel.gone is not None:
+                    self._over, self._error = True, self._own or channel.gone
+                    continue
+                if self._read > self._given or self._ended:  # from here on it is the others that are waited for
+                    since = since or time.monotonic()
+                    if time.monotonic() - since > channel.timeout_s:
+                        self._over, self._error = True, self._own or channel.late(f"for its item {self._given}")
+                        continue
+                changed.wait(_LOOK_EVERY_S if since is None else min(_LOOK_EVERY_S, channel.timeout_s / 4))
+            self.is_padding = self._given >= self._read
+            if not self.is_padding:
+                item = self._ready.popleft()
+                if self._longest:
+                    self._last = item
+            else:
+                item = self._last
+            self._given += 1
+            if self._waits or self._agreed - self._given <= self._ahead // 2:
+                changed.notify_all()
+            return item
+
+    def _raise(self) -> None:
+        self._stop()
+        error, self._error = self._error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
+        raise StopIteration
+
+    def close(self) -> None:
+        """Stop wanting items. The reader closes the source behind the item that it is at."""
+        with self._channel.changed:
+            self._over = True
+            self._stop()
+
+    def _stop(self) -> None:
+        if not self._closed:
+            self._closed = True
+            self.dropped += len(self._ready)
+            self._ready.clear()
+            self._last = None
+            if self._channel.reading is self:
+                self._channel.reading = None
+            self._channel.changed.notify_all()
+
+    # -- the reader
+
+    def _run(self) -> None:
+        changed = self._channel.changed
+        try:
+            while True:
+                with changed:
+                    while self._read - self._given >= self._ahead and not self._closed:
+                        self._waits = True
+                        changed.wait(_LOOK_EVERY_S)
+                    self._waits = False
+                    if self._closed:
+                        return
+                for item in self._items:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
+                    break
+                else:
+                    return
+                self._keep(item)
+                del item
+        except BaseException as error:
+            self._own = error
+        finally:
+            with changed:
+                self._ended = True
+                changed.notify_all()
+            close = getattr(self._items, "close", None)
+            if close is not None:
+                close()
+
+    def _keep(self, item: T) -> None:
+        with self._channel.changed:
+            if self._closed:
+                self.dropped += 1
+                return
+            self._ready.append(item)
+            self._read += 1
+            self._channel.changed.notify_all()
+
+    # -- rounds
+
+    def wants(self) -> bool:
+        """Whether this rank has something to say that lets the others go on, and is near enough to need it."""
+        if self._over or self._closed:
+            return False
+        news = self._ended or self._read > self._agreed
+        return news and self._agreed - self._given <= self._ahead // 2
+
+    def fields(self, rank: int) -> list[int]:
+        failed = rank if self._own is not None else NEVER
+        ended = self._ended and self._own is None
+        if self._longest:
+            can = NEVER if ended and self._read else self._read
+            end = -self._read if ended else -NEVER
+        else:
+            can, end = self._read, self._read if ended else NEVER
+        without = rank if self._longest and ended and not self._read and self._last is None else NEVER
+        donor = rank if self._read and without == NEVER else NEVER
+        return [can, end, failed, without, donor]
+
+    def take(self, found: list[int], exchange: Exchange) -> None:
+        can, end, failed, without, donor = found
+        said = first = None
+        if failed != NEVER:
+            said = exchange.told(_in_words(self._own) if failed == exchange.rank else None, failed)
+        elif without != NEVER and donor != NEVER:  # so nothing is agreed yet, and the donor still has its first item
+            first = exchange.told(self._ready[0] if donor == exchange.rank else None, donor)
+        with self._channel.changed:
+            if failed != NEVER:
+                self._agreed, self._over = can, True
+                self._error = self._own or RankError(f"rank {failed} failed at its item {can}: {said}")
+            elif self._longest and end != -NEVER:  # all have ended
+                self._agreed, self._over = -end, True
+            elif not self._longest and end <= can:
+                self._agreed, self._over = end, True
+            else:
+                self._agreed = can
+            if first is not None and self._ended and not self._read:
+                self._last = first
+            now = time.monotonic()
+            if now - self._round_at < _OFTEN_S:
+                self._ahead = min(2 * self._ahead, _READ_AHEAD_AT_MOST)
+            elif now - self._round_at > _SELDOM_S:
+                self._ahead = max(self._ahead // 2, _READ_AHEAD_AT_FIRST)
+            self._round_at = now
+
+    def fail(self, error: RankError) -> None:
+        self._over, self._error = True, self._own or error
+
+
+def _in_words(error: BaseException | None) -> str:
+    return "" if error is None else "\n".join([f"{type(error).__name__}: {error}", *getattr(error, "__notes__", ())])
