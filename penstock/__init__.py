@@ -3,6 +3,7 @@
 An input pipeline is a graph of DataPipes, a ReadingService runs it, and DataLoader2 reads from it.
 """
 
+from penstock.core.bad import BadSamples
 from penstock.core.errors import (
     DecodeError,
     GraphError,
@@ -10,6 +11,7 @@ from penstock.core.errors import (
     PenstockError,
     RankError,
     StateError,
+    TooManyBadSamples,
     TransportError,
     WorkerDied,
 )
@@ -33,6 +35,7 @@ from penstock.reading_service import (
 )
 
 __all__ = [
+    "BadSamples",
     "DataChunk",
     "DataLoader2",
     "DecodeError",
@@ -52,6 +55,7 @@ __all__ = [
     "SequentialReadingService",
     "StateError",
     "ThreadingReadingService",
+    "TooManyBadSamples",
     "TransportError",
     "WorkerDied",
     "WorkerInfo",

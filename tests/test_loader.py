@@ -191,6 +191,9 @@ def test_stats_count_what_was_delivered() -> None:
             "division": "blocks",
             "lanes": dl.stats()["lanes"],
             "restarts": 0,
+            "dropped": 0,
+            "skipped": 0,
+            "retried": 0,
         }
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, MutableMapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
+from penstock.core.bad import HOLE, BadSamples, GuardedData, Lossy, without_holes
 from penstock.core.errors import GraphError, StateError
 from penstock.core.pipe import iterates_itself
 from penstock.core.seeds import hash_key
@@ -106,6 +107,8 @@ class Context:
         thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
         trace: set while a failed batch is run again to find out which pipe and item it was.
+        bad: what to do with samples that fail; None raises.
+        loose: what was lost ahead of steps that know no holes, until the next item of the root takes it along.
     """
 
     names: Names
@@ -120,9 +123,17 @@ class Context:
     thread: str | None = None
     outlet: Outlet | None = None
     trace: Trace | None = None
+    bad: BadSamples | None = None
+    loose: Lossy = field(default_factory=lambda: Lossy(HOLE), compare=False)
 
     def build(
-        self, pipe: IterDataPipe[T], state: State = None, *, indices: bool = False, own: bool = True
+        self,
+        pipe: IterDataPipe[T],
+        state: State = None,
+        *,
+        indices: bool = False,
+        holes: bool = False,
+        own: bool = True,
     ) -> Stream[T]:
         """Build the stream of a source pipe.
 
@@ -130,6 +141,7 @@ class Context:
             pipe: the source.
             state: where it should stand.
             indices: the caller can work on the indices of a MapDataPipe (`Stream.data`) and need not see items.
+            holes: the caller passes holes on (see `penstock.core.bad`); from others they are kept away.
             own: run an ``__iter__`` of the user's own, where a subclass has one.
         """
         if own and iterates_itself(type(pipe)):
@@ -138,12 +150,32 @@ class Context:
             stream: Stream[T] = user_stream(pipe, self, state)
         else:
             stream = pipe.build(self, state)
-        if stream.data is not None and not indices:
-            data = stream.data
+        data: Any = stream.data
+        if data is not None and self.bad is not None and type(data) is not GuardedData:
+            data = GuardedData(data, self.guarded(pipe, data.__getitem__))
+            stream.data = data
+        if data is not None and not indices:
             stream = stream.onward((data[i] for i in stream.it), skip=stream.skip, places=stream.places)
+        if self.bad is not None and not holes and stream.data is None:
+            stream = stream.onward(without_holes(stream.it, self.loose))
         if self.trace is not None:
             self.trace.watch(stream, pipe, self.name(pipe))
         return stream
+
+    def each(self, pipe: Pipe, source: IterDataPipe[Any], state: State, fn: Callable[[Any], Any]) -> Stream[Any]:
+        """Return the stream of ``fn(x)`` for each item x of a source, for a pipe that holds nothing."""
+        up, fn = self.build(source, state, holes=True), self.guarded(pipe, fn)
+        return up.onward((fn(x) for x in up.it), skip=up.skip, places=up.places)
+
+    def guarded(self, pipe: Pipe, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a pipe's function of an item as it is to be called: so that a sample may fail, where it may."""
+        return fn if self.bad is None else self.bad.guarded(fn, self.place(pipe))
+
+    def place(self, pipe: Pipe) -> dict[str, Any]:
+        """Return where a pipe runs, for who reads of a sample that failed there."""
+        lane = self.share.lane if self.share is not None else None
+        worker = {"rank": self.worker.rank, "worker": self.worker.worker_id}
+        return {"pipe": self.name(pipe), "epoch": self.epoch, **worker, **({} if lane is None else {"lane": lane})}
 
     def name(self, pipe: Pipe) -> str:
         """Return the pipe's name in the graph."""
@@ -168,8 +200,12 @@ class Context:
         return hash_key(self.seed, self.epoch, self.passes, lane, self.name(pipe))
 
     def ahead_of_point(self) -> Context:
-        """Return the context of what stands ahead of the sharding point: the same in every worker."""
-        return dataclasses.replace(self, share=None)
+        """Return the context of what stands ahead of the sharding point: the same in every worker.
+
+        What is lost there, and not passed on in its place, is counted by one of them.
+        """
+        counts = self.share is None or 0 in self.share.local
+        return dataclasses.replace(self, share=None, loose=self.loose if counts else Lossy(HOLE))
 
     def in_thread(self, pipe: Pipe) -> Context:
         """Return the context of what a pipe that works ahead steps in a thread of its own."""

@@ -53,6 +53,10 @@ class RankError(PenstockError, RuntimeError):
     """Another rank has failed, is gone, is late, or is at another place of the program."""
 
 
+class TooManyBadSamples(PenstockError, RuntimeError):
+    """An epoch has skipped more samples than its limit allows."""
+
+
 class DecodeError(PenstockError, ValueError):
     """Bytes that are not what they should be. The message names the file and the record."""
 

@@ -8,7 +8,7 @@ from typing import Literal
 from penstock.core.pipe import OTHER, IterDataPipe, Pipe
 from penstock.core.walk import walk
 
-__all__ = ["Plan", "plan"]
+__all__ = ["Plan", "plan", "samples_per_item"]
 
 
 @dataclass(frozen=True)
@@ -48,3 +48,15 @@ def plan(root: Pipe) -> Plan:
     # A point that the user wrote divides by itself (`apply_sharding`), item by item: every lane needs its own stream.
     own = getattr(type(pipe), "deals_chunks", False)
     return Plan("blocks", chunk) if own else Plan("lanes", because=pipe)
+
+
+def samples_per_item(root: Pipe) -> int:
+    """Return how many samples an item of a graph stands for: the product of its batch sizes, from the root up."""
+    pipe, samples = root, 1
+    while pipe.arity != OTHER:
+        samples *= pipe.arity
+        sources = [source for source in pipe.sources if isinstance(source, IterDataPipe)]
+        if len(sources) != 1:
+            break
+        pipe = sources[0]
+    return samples

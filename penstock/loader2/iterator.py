@@ -7,6 +7,8 @@ import weakref
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from penstock.core.bad import HOLE
+from penstock.core.losses import Losses
 from penstock.loader2.progress import with_bar
 from penstock.reading_service.base import Epoch, Run
 
@@ -21,10 +23,11 @@ T_co = TypeVar("T_co", covariant=True)
 class Running:
     """An epoch that an iterator reads from."""
 
-    def __init__(self, epoch: Epoch, run: Run, delivered: int) -> None:
+    def __init__(self, epoch: Epoch, run: Run, delivered: int, losses: Losses | None) -> None:
         self.epoch = epoch
         self.run = run
         self.delivered = delivered
+        self.losses = losses
         self.ended = False
         self.closed = False
 
@@ -84,8 +87,12 @@ class DataLoader2Iterator(Generic[T_co]):
             self._left -= 1
         try:
             item = next(self._items)
+            while running.losses is not None and (item := running.losses.take(item)) is HOLE:
+                item = next(self._items)
         except StopIteration:
             running.ended = True
+            if running.losses is not None:
+                running.losses.end()
             raise
         running.delivered += 1
         self._loader._batches += 1

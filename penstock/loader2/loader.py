@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Generic, TypeVar
 
+from penstock.core.bad import BadSamples
 from penstock.core.errors import StateError
+from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe, MapDataPipe
+from penstock.core.plan import samples_per_item
 from penstock.core.seeds import draw_seed
 from penstock.loader2.iterator import DataLoader2Iterator, Running
 from penstock.reading_service.base import Progress, ReadingService, Run, Session, first_progress
@@ -32,6 +35,7 @@ class DataLoader2(Generic[T_co]):
         datapipe_adapter_fn: a function of a graph, or several, applied in order; each returns a graph.
         reading_service: where the graph runs; in this process unless given. A service of your own, by torchdata's
             protocol (`ReadingServiceInterface`), will do.
+        bad_samples: what to do with samples that cannot be loaded; their errors are raised unless given.
         progress: show a tqdm bar over each epoch; a dict gives tqdm's arguments.
 
     Example:
@@ -52,6 +56,7 @@ class DataLoader2(Generic[T_co]):
         datapipe_adapter_fn: Adapter | Iterable[Adapter] | None = None,
         reading_service: ReadingService | ReadingServiceInterface | None = None,
         *,
+        bad_samples: BadSamples | None = None,
         progress: bool | dict[str, Any] = False,
     ) -> None:
         if datapipe is None:
@@ -68,6 +73,7 @@ class DataLoader2(Generic[T_co]):
         self.reading_service: Any = self._service if reading_service is None else reading_service
         self._graph = self._service.adapt(graph)
         self._progress = progress
+        self._bad = bad_samples
         self._session: Session | None = None
         self._closed = False
         self._seed: int | None = None  # what the user gave; None: a new one is drawn for each epoch
@@ -118,15 +124,27 @@ class DataLoader2(Generic[T_co]):
         start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
         if self._session.plan.kind == "lanes" and self._lanes is None:
             self._lanes = self._session.lanes
-        run = Run(seed, epoch, start or first_progress(self._session.plan, self._lanes or self._session.lanes))
-        run = self._session.agreed(run, delivered)
-        self._running = Running(self._session.epoch(run), run, delivered)
+        start = start or first_progress(self._session.plan, self._lanes or self._session.lanes)
+        run = self._session.agreed(Run(seed, epoch, start, self._bad), delivered)
+        losses = self._losses(epoch, loaded)
+        self._running = Running(self._session.epoch(run), run, delivered, losses)
         # Only now: where a function of the user's has kept the epoch from beginning, it is still to come.
         self._loaded = self._drawn = None
         self._epoch = epoch + 1
         self._paused = False
         iterator: DataLoader2Iterator[T_co] = DataLoader2Iterator(self, self._running)
         return iterator
+
+    def _losses(self, epoch: int, loaded: dict[str, Any] | None) -> Losses | None:
+        """Return the counts of what an epoch loses, with what it had lost when its state was saved."""
+        if self._bad is None:
+            return None
+        place = self._service.place()
+        losses = Losses(self._bad, place={"rank": place.rank, "epoch": epoch}, per_item=samples_per_item(self._graph))
+        for rank, counts in (loaded["losses"] if loaded is not None else {}).items():
+            if int(rank) % place.world_size == place.rank:
+                losses.add(*counts)
+        return losses
 
     def _next_epoch(self) -> tuple[int, int]:
         """Return the seed and the number of the epoch that begins next.
@@ -164,8 +182,9 @@ class DataLoader2(Generic[T_co]):
             seed, epoch = self._next_epoch()
             state = snapshot(self._graph, seed, seeded, epoch, self._lanes)
         else:
-            run, progress = running.run, dataclasses.asdict(running.epoch.progress)
-            state = snapshot(self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered)
+            run, progress, losses = running.run, dataclasses.asdict(running.epoch.progress), running.losses
+            lost = {} if losses is None else {str(losses.place["rank"]): losses.counts()}
+            state = snapshot(self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost)
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
 
@@ -267,7 +286,8 @@ class DataLoader2(Generic[T_co]):
     def stats(self) -> dict[str, Any]:
         """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides.
 
-        ``dropped`` is how many batches of the epoch were made and not delivered, because another rank had no more.
+        ``dropped`` is how many batches of the epoch were made and not delivered, because another rank had no more;
+        ``skipped`` how many samples were bad, and ``retried`` how many attempts were repeated (see `BadSamples`).
         """
         running = self._running
         session = self._session
@@ -279,6 +299,8 @@ class DataLoader2(Generic[T_co]):
             "lanes": self._lanes or (session.lanes if session is not None else None),
             "restarts": getattr(session, "restarts", 0),
             "dropped": running.epoch.dropped if running is not None else 0,
+            "skipped": running.losses.skipped if running is not None and running.losses is not None else 0,
+            "retried": running.losses.retried if running is not None and running.losses is not None else 0,
         }
 
     @property

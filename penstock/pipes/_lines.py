@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import IO, Any
 
+from penstock.core.bad import Lossy
 from penstock.core.errors import DecodeError, StateError
 from penstock.core.stream import consume, counted
 from penstock.pipes.handle import StreamWrapper, open_binary
 
-__all__ = ["Lines", "is_damage", "path_and_stream", "unreadable"]
+__all__ = ["Lines", "is_damage", "path_and_stream", "unreadable", "with_path"]
 
 _BLOCK_BYTES = 1 << 18
 
@@ -47,6 +48,11 @@ def path_and_stream(item: Any) -> tuple[str, Any]:
     if not isinstance(item, tuple) or len(item) != 2:
         raise TypeError(f"a pair of a path and a stream is expected, but got {type(item).__name__}")
     return item
+
+
+def with_path(path: str, value: Any) -> Any:
+    """Return a record with the file that it is of, as ``return_path`` says; a hole says it by itself."""
+    return value if type(value) is Lossy else (path, value)
 
 
 class Lines:

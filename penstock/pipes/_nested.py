@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, Protocol, TypeVar
 
+from penstock.core.bad import HOLE, BadSamples, Lossy, settled
 from penstock.core.context import Context
 from penstock.core.errors import StateError
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.stream import State, Stream, consume, counted
 
 __all__ = ["Counted", "Part", "nested", "nested_parts"]
@@ -74,7 +75,9 @@ def nested_parts(
     """
     name = ctx.name(pipe)
     anchor, place = ctx.own(pipe, state) or (None, None)
-    up = ctx.build(source, anchor)
+    up = ctx.build(source, anchor, holes=True)
+    if ctx.bad is not None:
+        open_part = _tolerant(open_part, ctx.bad, pipe, ctx)
     if anchor is None:  # also the start is a place: what a cache repeats is not what its source would give now
         anchor = up.state()
     part: Part[U] | None = None
@@ -107,3 +110,48 @@ def nested_parts(
                 part.it.close()
 
     return Stream(chain.from_iterable(running), tell, closers=(running, _OpenPart(), up))
+
+
+_LOST = "lost"  # the place in a part of which the rest could not be read
+
+
+class _Tolerant:
+    """A part that may fail: a hole stands for what is left of it then."""
+
+    def __init__(self, part: Part[Any] | None, failed: Callable[[Exception], Any], hole: Any = None) -> None:
+        self._part = part
+        self._lost = part is None and hole is None
+        self.it = self._run(failed, hole)
+
+    def _run(self, failed: Callable[[Exception], Any], hole: Any) -> Iterator[Any]:
+        try:
+            if self._part is not None:
+                yield from self._part.it
+        except Exception as error:
+            hole = failed(error)
+        if hole is not None:
+            self._lost = True
+            yield hole
+
+    def tell(self) -> State:
+        if self._lost:
+            return _LOST
+        return None if self._part is None else self._part.tell()
+
+
+def _tolerant(
+    open_part: Callable[[Any, Any], Part[Any]], bad: BadSamples, pipe: Pipe, ctx: Context
+) -> Callable[[Any, Any], Part[Any]]:
+    """Return ``open_part`` for sources in which a part may fail to open, or to be read."""
+    guarded, where = ctx.guarded(pipe, open_part), ctx.place(pipe)
+
+    def opened(x: Any, place: Any) -> Part[Any]:
+        def failed(error: Exception) -> Lossy:
+            return Lossy(HOLE, [bad.loss(x.value if type(x) is Lossy else x, error, where)])
+
+        part = None if place == _LOST else guarded(x, place)
+        if type(part) is Lossy and part.value is HOLE:
+            return _Tolerant(None, failed, part)
+        return _Tolerant(None if part is None else settled(part, ctx.loose), failed)
+
+    return opened

@@ -25,7 +25,7 @@ def placed(
     """Return the source's stream, its items' places in step with it, and the ``state`` and ``skip`` of the step."""
     name = ctx.name(pipe)
     own = state.get(name) if isinstance(state, dict) else None
-    up = ctx.build(source, own[1] if own is not None else state)
+    up = ctx.build(source, own[1] if own is not None else state, holes=True)
     if up.places is not None:
         places = up.places()
 

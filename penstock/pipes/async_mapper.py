@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from penstock.core.bad import HOLE, BadSamples, Lossy, gathered
 from penstock.core.chunk import DataChunk
 from penstock.core.context import Context
 from penstock.core.pipe import OTHER, IterDataPipe, check_source
@@ -87,14 +88,16 @@ class BatchAsyncMapper(IterDataPipe[Any]):
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         loop = _Loop()
 
+        one = self._one if ctx.bad is None else _tolerant(self._one, ctx.bad, ctx.place(self))
+
         def expand(batch: DataChunk[Any]) -> list[Any]:
-            return loop.run(_gather(self._one, batch, self.max_concurrency))
+            return loop.run(_gather(one, batch, self.max_concurrency))
 
         if self.flattened:
             stream = nested(self, self.datapipe, expand, ctx, state)
         else:
-            up = ctx.build(self.datapipe, state)
-            stream = up.onward((expand(batch) for batch in up.it), skip=up.skip, places=up.places)
+            whole = expand if ctx.bad is None else lambda batch: gathered(expand(batch), list)
+            stream = ctx.each(self, self.datapipe, state, whole)
         closed = Stream(stream.it, stream.state, skip=stream.skip, places=stream.places, closers=(stream, loop))
         weakref.finalize(closed, loop.close)  # for a stream that is dropped
         return closed
@@ -105,6 +108,28 @@ class BatchAsyncMapper(IterDataPipe[Any]):
             return await self.async_fn(item)
         value = await self.async_fn(*pick(item, columns))
         return on_columns(lambda *_: value, columns, self.output_col)(item)
+
+
+def _tolerant(
+    fn: Callable[[Any], Coroutine[Any, Any, Any]], bad: BadSamples, place: dict[str, Any]
+) -> Callable[[Any], Coroutine[Any, Any, Any]]:
+    """Return a coroutine function that gives a hole where it fails."""
+
+    async def call(item: Any) -> Any:
+        tried = 0
+        while True:
+            try:
+                made = await fn(item)
+                return Lossy(made, retried=tried) if tried else made
+            except Exception as error:
+                if not bad.tries_again(error, tried):
+                    return Lossy(HOLE, [bad.loss(item, error, place)], tried)
+            await asyncio.sleep(bad.backoff_s * 2**tried)
+            tried += 1
+
+    import asyncio
+
+    return call
 
 
 def _is_async(fn: object) -> bool:

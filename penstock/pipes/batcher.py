@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
+from penstock.core.bad import gathered
 from penstock.core.chunk import DataChunk
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
@@ -56,7 +57,7 @@ class Batcher(IterDataPipe[DataChunk[T]]):
         return len(self.datapipe) // self.batch_size if self.drop_last else -(-len(self.datapipe) // self.batch_size)
 
     def build(self, ctx: Context, state: State = None) -> Stream[DataChunk[T]]:
-        up = ctx.build(self.datapipe, state, indices=True)
+        up = ctx.build(self.datapipe, state, indices=True, holes=True)
         it, size, wrap = up.it, self.batch_size, self.wrapper_class
         batches: Iterator[Any]
         if up.data is not None:
@@ -64,12 +65,17 @@ class Batcher(IterDataPipe[DataChunk[T]]):
             indices: Iterator[list[Any]] = iter(lambda: list(islice(it, size)), [])
             if self.drop_last:
                 indices = (batch for batch in indices if len(batch) == size)
-            batches = (wrap(fetch(batch)) for batch in indices)
+            if ctx.bad is not None:
+                batches = (gathered(fetch(batch), wrap) for batch in indices)
+            else:
+                batches = (wrap(fetch(batch)) for batch in indices)
         else:
             batches = iter(lambda: DataChunk(islice(it, size)), [])
             if self.drop_last:
                 batches = (batch for batch in batches if len(batch) == size)
-            if wrap is not DataChunk:
+            if ctx.bad is not None:
+                batches = (gathered(batch, wrap) for batch in batches)
+            elif wrap is not DataChunk:
                 batches = (wrap(batch) for batch in batches)
         places = None
         if (inner := up.places) is not None:

@@ -59,10 +59,8 @@ class Collator(IterDataPipe[Any]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.datapipe, state)
-        fn = self.collate_fn
-        if fn is not None:
-            return up.onward((fn(batch) for batch in up.it), skip=up.skip, places=up.places)
+        if self.collate_fn is not None:
+            return ctx.each(self, self.datapipe, state, self.collate_fn)
         empty: Callable[..., Any]
         wrap: Callable[[Any], Any]
         if ctx.outlet is not None and ctx.outlet.pipe == ctx.name(self):
@@ -71,4 +69,4 @@ class Collator(IterDataPipe[Any]):
             import numpy as np
 
             empty, wrap = np.empty, as_tensor
-        return up.onward((collate(batch, empty, wrap) for batch in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, lambda batch: collate(batch, empty, wrap))

@@ -47,8 +47,7 @@ class Rows2Columnar(IterDataPipe[defaultdict[Any, list[Any]]]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[defaultdict[Any, list[Any]]]:
-        up, names = ctx.build(self.datapipe, state), self.column_names
-        return up.onward((_columns(batch, names) for batch in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, lambda batch: _columns(batch, self.column_names))
 
 
 def _columns(batch: Sequence[Any], names: Collection[Any]) -> defaultdict[Any, list[Any]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any, TypeVar
 
+from penstock.core.bad import combined
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, as_source
 from penstock.core.registry import functional_datapipe
@@ -44,8 +45,10 @@ class Zipper(IterDataPipe[tuple[Any, ...]]):
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[Any, ...]]:
         name = ctx.name(self)
         saved = ctx.own(self, state) or [None] * len(self.datapipes)
-        ups = [ctx.build(pipe, s) for pipe, s in zip(self.datapipes, saved, strict=True)]
-        rows = zip(*(up.it for up in ups), strict=False)
+        ups = [ctx.build(pipe, s, holes=True) for pipe, s in zip(self.datapipes, saved, strict=True)]
+        rows: Iterator[Any] = zip(*(up.it for up in ups), strict=False)
+        if ctx.bad is not None:
+            rows = map(combined, rows)
         return Stream(rows, lambda: {name: [up.state() for up in ups]}, closers=ups)
 
 
@@ -82,7 +85,7 @@ class Concater(IterDataPipe[T]):
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         name = ctx.name(self)
         first, inner = ctx.own(self, state) or (0, None)
-        here, up = first, ctx.build(self.datapipes[first], inner)
+        here, up = first, ctx.build(self.datapipes[first], inner, holes=True)
 
         def parts() -> Iterator[Iterator[T]]:
             nonlocal here, up
@@ -91,7 +94,7 @@ class Concater(IterDataPipe[T]):
                 if here + 1 == len(self.datapipes):
                     return
                 up.close()
-                here, up = here + 1, ctx.build(self.datapipes[here + 1])
+                here, up = here + 1, ctx.build(self.datapipes[here + 1], holes=True)
 
         class _Current:
             def close(self) -> None:

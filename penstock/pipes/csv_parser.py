@@ -11,7 +11,7 @@ from penstock.core.errors import DecodeError
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._lines import Lines, path_and_stream, unreadable
+from penstock.pipes._lines import Lines, path_and_stream, unreadable, with_path
 from penstock.pipes._nested import nested_parts
 
 
@@ -150,13 +150,18 @@ class CSVDictParser(_CSVBase):
                 names = next(filter(None, _reader(self, start.it, True, options)), [])
                 start.close()
             width = len(names)
+
+            def odd(row: list[str]) -> dict[Any, Any]:
+                if len(row) < width and strict:
+                    raise DecodeError(f"{path}: line {lines.number}: {len(row)} columns where {width} are named")
+                return _uneven(names, row, restkey, restval)
+
+            odd = ctx.guarded(self, odd)
             for row in reader:
                 if len(row) == width:
                     yield dict(zip(names, row, strict=True))
                 elif row:
-                    if len(row) < width and strict:
-                        raise DecodeError(f"{path}: line {lines.number}: {len(row)} columns where {width} are named")
-                    yield _uneven(names, row, restkey, restval)
+                    yield odd(row)
 
         return nested_parts(self, self.source_datapipe, lambda item, place: _Part(self, item, place, rows), ctx, state)
 
@@ -194,7 +199,7 @@ class _Part:
 
         try:
             if pipe.return_path:
-                rows = ((path, row) for row in rows)
+                rows = (with_path(path, row) for row in rows)
             yield from rows
         except csv.Error as error:
             raise unreadable(path, f"line {lines.number}", error) from error

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import Any
 
+from penstock.core.bad import gathered
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
@@ -67,14 +68,15 @@ class DataFrameMaker(IterDataPipe[Any]):
         return -(-len(self.source_dp) // self.dataframe_size)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.source_dp, state)
+        up = ctx.build(self.source_dp, state, holes=True)
         it, size, columns = up.it, self.dataframe_size, self.columns
         schema = schema_of(self.dtype if self.dtype_generator is None else self.dtype_generator())
         batches: Iterator[list[Any]] = iter(lambda: list(islice(it, size)), [])
         places = None
         if (inner := up.places) is not None:
             places = lambda: (place // size for place in islice(inner(), 0, None, size))  # noqa: E731
-        tables = (_table(rows, schema, columns) for rows in batches)
+        table = ctx.guarded(self, lambda rows: _table(rows, schema, columns))
+        tables = (gathered(rows, table) for rows in batches) if ctx.bad is not None else map(table, batches)
         return up.onward(tables, skip=lambda n: up.skip(n * size), places=places)
 
 

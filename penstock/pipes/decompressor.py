@@ -72,7 +72,6 @@ class Decompressor(IterDataPipe[tuple[str, Any]]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.source_datapipe, state)
         given = None if self.file_type is None else _TYPES[self.file_type.lower()]
 
         def opened(item: Any) -> tuple[str, Any]:
@@ -84,7 +83,7 @@ class Decompressor(IterDataPipe[tuple[str, Any]]):
                 return path, _zip(path, stream)
             return path, _lazily(path, stream, kind)
 
-        return up.onward((opened(item) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, opened)
 
 
 @functional_datapipe("extract")
@@ -120,13 +119,11 @@ class _FileLoader(IterDataPipe[tuple[str, Any]]):
         return self.length
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.datapipe, state)
-
         def opened(item: Any) -> tuple[str, Any]:
             path, stream = named_stream(item)
             return path.removesuffix(self._suffix), _lazily(path, stream, self._compression)
 
-        return up.onward((opened(item) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, opened)
 
 
 @functional_datapipe("load_from_bz2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 from penstock.core.context import Context
@@ -45,5 +46,8 @@ class Enumerator(IterDataPipe[tuple[int, T]]):
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[int, T]]:
         up, places, tell, skip = placed(self, self.datapipe, ctx, state)
         first = self.starting_index
-        it = zip((place + first for place in places) if first else places, up.it, strict=False)
+        it: Iterator[tuple[int, T]] = zip((place + first for place in places) if first else places, up.it, strict=False)
+        if ctx.bad is not None:
+            numbered = ctx.guarded(self, lambda item, place: (place, item))
+            it = (numbered(item, place) for place, item in it)
         return up.onward(it, state=tell, skip=skip, places=up.places)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar, overload
 
+from penstock.core.bad import DROPPED
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
@@ -45,8 +46,15 @@ class Filter(IterDataPipe[T]):
         self.input_col = input_col
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
-        up = ctx.build(self.datapipe, state)
+        up = ctx.build(self.datapipe, state, holes=True)
         fn, columns = self.filter_fn, self.input_col
+        if ctx.bad is not None:
+
+            def kept(x: T) -> Any:
+                return x if (fn(x) if columns is None else fn(*pick(x, columns))) else DROPPED
+
+            kept = ctx.guarded(self, kept)
+            return up.onward(x for x in map(kept, up.it) if x is not DROPPED)
         if columns is None:
             return up.onward(x for x in up.it if fn(x))
         return up.onward(x for x in up.it if fn(*pick(x, columns)))

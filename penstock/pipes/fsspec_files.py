@@ -107,8 +107,7 @@ class FSSpecFileOpener(IterDataPipe[tuple[str, Any]]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._opened(url) for url in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, self._opened)
 
     def _opened(self, url: object) -> tuple[str, Any]:
         if not isinstance(url, str):
@@ -168,8 +167,7 @@ class FSSpecSaver(IterDataPipe[str]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[str]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._saved(meta, data) for meta, data in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, lambda pair: self._saved(*pair))
 
     def _saved(self, meta: Any, data: Any) -> str:
         url: str = meta if self.filepath_fn is None else self.filepath_fn(meta)

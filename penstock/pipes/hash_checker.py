@@ -64,8 +64,7 @@ class HashChecker(IterDataPipe[T]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._checked(item) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, self._checked)
 
     def _checked(self, item: Any) -> Any:
         if not isinstance(item, tuple) or len(item) != 2:

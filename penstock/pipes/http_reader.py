@@ -32,10 +32,10 @@ class _Reader(IterDataPipe[tuple[str, Any]]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.source_datapipe, state)
         if self.skip_on_error:
+            up = ctx.build(self.source_datapipe, state)
             return up.onward(self._without_errors(up.it))
-        return up.onward((self._get(url) for url in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, self._get)
 
     def _get(self, url: str) -> tuple[str, Any]:
         raise NotImplementedError

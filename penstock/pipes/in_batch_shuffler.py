@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from penstock.core.chunk import DataChunk
 from penstock.core.context import Context
@@ -47,9 +47,13 @@ class InBatchShuffler(Shuffling, IterDataPipe[DataChunk[T]]):
     def build(self, ctx: Context, state: State = None) -> Stream[DataChunk[T]]:
         up, places, tell, skip = placed(self, self.datapipe, ctx, state)
         if not self._enabled:
-            chunks = (batch if isinstance(batch, DataChunk) else DataChunk(batch) for batch in up.it)
-            return up.onward(chunks, skip=up.skip, places=up.places)
+            whole = ctx.guarded(self, lambda batch: batch if isinstance(batch, DataChunk) else DataChunk(batch))
+            return up.onward((whole(batch) for batch in up.it), skip=up.skip, places=up.places)
         key = shuffle_key(self, ctx)
         pairs = with_generator(up.it, places, key)
-        shuffled = (DataChunk(batch[i] for i in rng.permutation(len(batch)).tolist()) for batch, rng in pairs)
-        return up.onward(shuffled, state=tell, skip=skip, places=up.places)
+        mixed = ctx.guarded(self, _mixed)
+        return up.onward((mixed(batch, rng) for batch, rng in pairs), state=tell, skip=skip, places=up.places)
+
+
+def _mixed(batch: Sequence[T], rng: Any) -> DataChunk[T]:
+    return DataChunk(batch[i] for i in rng.permutation(len(batch)).tolist())

@@ -44,7 +44,8 @@ class IndexAdder(IterDataPipe[dict[Any, Any]]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[Any, Any]]:
         up, places, tell, skip = placed(self, self.datapipe, ctx, state)
-        it = (self._indexed(item, place) for item, place in zip(up.it, places, strict=False))
+        indexed = ctx.guarded(self, self._indexed)
+        it = (indexed(item, place) for item, place in zip(up.it, places, strict=False))
         return up.onward(it, state=tell, skip=skip, places=up.places)
 
     def _indexed(self, item: dict[Any, Any], place: int) -> dict[Any, Any]:

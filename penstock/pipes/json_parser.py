@@ -45,9 +45,7 @@ class JsonParser(IterDataPipe[tuple[str, Any]]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.source_datapipe, state)
-        options = self.kwargs
-        return up.onward((_parsed(item, options) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, lambda item: _parsed(item, self.kwargs))
 
 
 class _BadJson(DecodeError, json.JSONDecodeError):

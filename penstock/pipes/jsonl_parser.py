@@ -6,12 +6,13 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from penstock.core.bad import HOLE, BadSamples, Lossy
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._lines import Lines, path_and_stream, unreadable
+from penstock.pipes._lines import Lines, path_and_stream, unreadable, with_path
 from penstock.pipes._nested import nested_parts
 
 
@@ -43,7 +44,10 @@ class JsonLinesParser(IterDataPipe[Any]):
         self.return_path = return_path
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        values = _values()
+        parse = _values()
+
+        def values(path: str, lines: Lines) -> Iterator[Any]:
+            return parse(lines.it) if ctx.bad is None else _one_by_one(path, lines, parse, ctx.bad, ctx.place(self))
 
         def open_part(item: Any, place: Any) -> _Part:
             path, stream = path_and_stream(item)
@@ -56,14 +60,14 @@ class _Part:
     """One file, being parsed."""
 
     def __init__(
-        self, path: str, lines: Lines, values: Callable[[Iterator[Any]], Iterator[Any]], return_path: bool
+        self, path: str, lines: Lines, values: Callable[[str, Lines], Iterator[Any]], return_path: bool
     ) -> None:
         self.tell = lines.tell
-        self.it = self._run(path, lines, values(lines.it), return_path)
+        self.it = self._run(path, lines, values(path, lines), return_path)
 
     def _run(self, path: str, lines: Lines, values: Iterator[Any], return_path: bool) -> Iterator[Any]:
         try:
-            yield from ((path, value) for value in values) if return_path else values
+            yield from (with_path(path, value) for value in values) if return_path else values
         except ValueError as error:  # orjson's and json's decode errors are ValueErrors
             if isinstance(error, DecodeError):
                 raise
@@ -98,3 +102,15 @@ def _scanned(lines: Iterator[Any]) -> Iterator[Any]:
             if end != len(line) - 1 and line[end:].strip():
                 raise json.JSONDecodeError("Extra data", line, end)
         yield value
+
+
+def _one_by_one(
+    path: str, lines: Lines, parse: Callable[[Iterator[Any]], Iterator[Any]], bad: BadSamples, place: dict[str, Any]
+) -> Iterator[Any]:
+    """Parse each line by itself, so that one may fail."""
+    for line in lines.it:
+        try:
+            yield from parse(iter((line,)))
+        except ValueError as error:
+            found = unreadable(path, f"line {lines.number}", error)
+            yield Lossy(HOLE, [bad.loss(path, found, {**place, "line": lines.number})])

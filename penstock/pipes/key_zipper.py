@@ -188,8 +188,7 @@ class MapKeyZipper(IterDataPipe[Any]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._joined(item) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, self._joined)
 
     def _joined(self, item: Any) -> Any:
         key = self.key_fn(item)

@@ -45,4 +45,4 @@ class LengthSetter(IterDataPipe[T]):
         return self.length
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
-        return ctx.build(self.datapipe, state, indices=True)
+        return ctx.build(self.datapipe, state, indices=True, holes=True)

@@ -69,6 +69,4 @@ class Mapper(IterDataPipe[U]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[U]:
-        up = ctx.build(self.datapipe, state)
-        fn = on_columns(self.fn, self.input_col, self.output_col)
-        return up.onward((fn(x) for x in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, on_columns(self.fn, self.input_col, self.output_col))

@@ -49,7 +49,7 @@ class Multiplexer(IterDataPipe[T]):
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         name, width = ctx.name(self), len(self.datapipes)
         anchor, given = ctx.own(self, state) or (None, 0)
-        ups = [ctx.build(p, s) for p, s in zip(self.datapipes, anchor or [None] * width, strict=True)]
+        ups = [ctx.build(p, s, holes=True) for p, s in zip(self.datapipes, anchor or [None] * width, strict=True)]
         if anchor is None:  # also the start is a place: what a cache repeats is not what its source would give now
             anchor = [up.state() for up in ups]
         count: Callable[[], int] = lambda: given  # noqa: E731
@@ -110,7 +110,7 @@ class MultiplexerLongest(IterDataPipe[T]):
         name = ctx.name(self)
         turn, states = ctx.own(self, state) or (0, [[None]] * len(self.datapipes))
         # A source that has ended is not built again: its part of the state is empty.
-        ups = [ctx.build(p, s[0]) if s else None for p, s in zip(self.datapipes, states, strict=True)]
+        ups = [ctx.build(p, s[0], holes=True) if s else None for p, s in zip(self.datapipes, states, strict=True)]
 
         def items() -> Iterator[T]:
             nonlocal turn

@@ -39,8 +39,7 @@ class _ObjectLoader(IterDataPipe[tuple[str, Any]]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._opened(url) for url in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, self._opened)
 
     def _opened(self, url: object) -> tuple[str, Any]:
         if not isinstance(url, str):

@@ -74,7 +74,6 @@ class FileOpener(IterDataPipe[tuple[str, StreamWrapper]]):
         return self.length
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, StreamWrapper]]:
-        up = ctx.build(self.datapipe, state)
         mode, encoding, compression = "rb" if "b" in self.mode else "r", self.encoding, self.compression
 
         def opened(path: object) -> tuple[str, StreamWrapper]:
@@ -82,4 +81,4 @@ class FileOpener(IterDataPipe[tuple[str, StreamWrapper]]):
                 raise TypeError(f"Expected string type for pathname, but got {type(path)}")
             return path, StreamWrapper(path, mode, encoding, compression)
 
-        return up.onward((opened(path) for path in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, opened)

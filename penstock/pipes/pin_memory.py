@@ -94,8 +94,8 @@ class PinMemory(IterDataPipe[T]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         pin, device = self.pin_memory_fn or pin_memory_fn, self.device
-        up = (ctx if ctx.trace is not None else ctx.in_thread(self)).build(self.datapipe, state)
-        pinned = up.onward((pin(x, device) for x in up.it), skip=up.skip, places=up.places)
+        where = ctx if ctx.trace is not None else ctx.in_thread(self)
+        pinned = where.each(self, self.datapipe, state, lambda x: pin(x, device))
         if ctx.trace is not None:  # a second thread would only blur what is being traced
             return pinned
         return work_ahead(pinned, _AHEAD, "pin_memory", begin=lambda: _use_device(device))

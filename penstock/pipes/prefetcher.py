@@ -43,5 +43,6 @@ class Prefetcher(IterDataPipe[T]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         if ctx.trace is not None:  # a second thread would only blur what is being traced
-            return ctx.build(self.datapipe, state)
-        return work_ahead(ctx.in_thread(self).build(self.datapipe, state), self.buffer_size, "prefetch", share=True)
+            return ctx.build(self.datapipe, state, holes=True)
+        up = ctx.in_thread(self).build(self.datapipe, state, holes=True)
+        return work_ahead(up, self.buffer_size, "prefetch", share=True)

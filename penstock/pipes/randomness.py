@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import starmap
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from penstock.core.bad import DROPPED
 from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
@@ -52,7 +54,7 @@ class RandomMapper(IterDataPipe[U]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[U]:
         up, places, tell, skip = placed(self, self.datapipe, ctx, state)
-        fn = self.fn
+        fn = ctx.guarded(self, self.fn)
         pairs = with_generator(up.it, places, ctx.key(self))
         return up.onward((fn(x, rng) for x, rng in pairs), state=tell, skip=skip, places=up.places)
 
@@ -83,7 +85,11 @@ class RandomFilter(IterDataPipe[T]):
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         up, places, tell, _ = placed(self, self.datapipe, ctx, state)
         fn = self.fn
-        return up.onward((x for x, rng in with_generator(up.it, places, ctx.key(self)) if fn(x, rng)), state=tell)
+        pairs = with_generator(up.it, places, ctx.key(self))
+        if ctx.bad is None:
+            return up.onward((x for x, rng in pairs if fn(x, rng)), state=tell)
+        kept = ctx.guarded(self, lambda x, rng: x if fn(x, rng) else DROPPED)
+        return up.onward((x for x in starmap(kept, pairs) if x is not DROPPED), state=tell)
 
 
 def with_generator(

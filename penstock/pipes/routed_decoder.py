@@ -67,8 +67,7 @@ class RoutedDecoder(IterDataPipe[tuple[str, Any]]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, Any]]:
-        up = ctx.build(self.datapipe, state)
-        return up.onward((self._decoded(item) for item in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.datapipe, state, self._decoded)
 
     def _decoded(self, item: Any) -> tuple[str, Any]:
         path, data = path_and_stream(item)

@@ -60,8 +60,7 @@ class Saver(IterDataPipe[str]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[str]:
-        up = ctx.build(self.source_datapipe, state)
-        return up.onward((self._saved(meta, data) for meta, data in up.it), skip=up.skip, places=up.places)
+        return ctx.each(self, self.source_datapipe, state, lambda pair: self._saved(*pair))
 
     def _saved(self, meta: Any, data: Any) -> Any:
         path = meta if self.filepath_fn is None else self.filepath_fn(meta)

@@ -43,7 +43,7 @@ class Dropper(IterDataPipe[Any]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        return _each(ctx.build(self.datapipe, state), self._dropped)
+        return ctx.each(self, self.datapipe, state, self._dropped)
 
     def _dropped(self, item: Any) -> Any:
         if isinstance(item, dict):
@@ -102,7 +102,7 @@ class Slicer(IterDataPipe[Any]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        return _each(ctx.build(self.datapipe, state), self._sliced)
+        return ctx.each(self, self.datapipe, state, self._sliced)
 
     def _sliced(self, item: Any) -> Any:
         if isinstance(item, dict):
@@ -149,7 +149,7 @@ class Flattener(IterDataPipe[Any]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        return _each(ctx.build(self.datapipe, state), self._flat)
+        return ctx.each(self, self.datapipe, state, self._flat)
 
     def _flat(self, item: Any) -> Any:
         if isinstance(item, dict):
@@ -181,10 +181,6 @@ class Flattener(IterDataPipe[Any]):
 
     def _is_chosen(self, column: Any) -> bool:
         return self.indices is None or column in self.indices
-
-
-def _each(up: Stream[Any], fn: Callable[[Any], Any]) -> Stream[Any]:
-    return up.onward((fn(item) for item in up.it), skip=up.skip, places=up.places)
 
 
 def _type_of(item: Any) -> Callable[[Iterable[Any]], Any]:

@@ -106,7 +106,7 @@ class ShardingFilter(IterDataPipe[T]):
         feed = (name, ctx.passes)
 
         def whole(s: State) -> Stream[T]:
-            return ahead.build(self.datapipe, s, indices=True)
+            return ahead.build(self.datapipe, s, indices=True, holes=True)
 
         def build(s: State) -> Stream[T]:
             if applied is None or not self._kept:

@@ -60,11 +60,11 @@ class Shuffler(Shuffling, IterDataPipe[T]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         if not self._enabled:
-            return ctx.build(self.datapipe, state, indices=True)
+            return ctx.build(self.datapipe, state, indices=True, holes=True)
         name = ctx.name(self)
         saved = ctx.own(self, state)
         anchor, window, given, size = saved or (None, 0, 0, None)
-        up = ctx.build(self.datapipe, anchor, indices=True)
+        up = ctx.build(self.datapipe, anchor, indices=True, holes=True)
         if saved is None:  # also the start is a place: what a cache repeats is not what its source would give now
             anchor = up.state()
         key = shuffle_key(self, ctx)

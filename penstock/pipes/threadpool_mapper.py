@@ -89,11 +89,11 @@ class ThreadPoolMapper(IterDataPipe[U]):
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[U]:
-        fn = on_columns(self.fn, self.input_col, self.output_col)
+        fn = ctx.guarded(self, on_columns(self.fn, self.input_col, self.output_col))
         if ctx.trace is not None:  # threads would only blur what is being traced
-            up = ctx.build(self.datapipe, state)
+            up = ctx.build(self.datapipe, state, holes=True)
             return up.onward((fn(x) for x in up.it), skip=up.skip, places=up.places)
-        up = ctx.in_thread(self).build(self.datapipe, state)
+        up = ctx.in_thread(self).build(self.datapipe, state, holes=True)
         pool = Pool(self.max_workers or min(32, (os.cpu_count() or 1) + 4), **self.threadpool_kwargs)
         submitted = up.onward((pool.submit(fn, x) for x in up.it), skip=up.skip, places=up.places)
         tasks = work_ahead(submitted, self.scheduled_tasks, "threadpool_map")

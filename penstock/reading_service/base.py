@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
+from penstock.core.bad import BadSamples
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.stream import State
@@ -115,11 +116,16 @@ ALONE = Place()
 
 @dataclass(frozen=True)
 class Run:
-    """One epoch, as the loader orders it."""
+    """One epoch, as the loader orders it.
+
+    Attributes:
+        bad: what to do with samples that fail; None raises. Items may be `Lossy` otherwise.
+    """
 
     seed: int
     epoch: int
     progress: Progress
+    bad: BadSamples | None = None
 
 
 class Epoch(ABC):

@@ -21,6 +21,7 @@ from collections.abc import MutableMapping
 from itertools import islice
 from typing import Any, Final
 
+from penstock.core.bad import carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
@@ -78,7 +79,7 @@ class _Feed:
         """Build the source at the place of the lane that is furthest behind."""
         self.next, self.behind = min(self.starts, key=lambda start: start[0])
         try:
-            self.stream = self.ctx.build(self.pipe, self.behind)
+            self.stream = self.ctx.build(self.pipe, self.behind, holes=True)
         except Exception as error:
             self._fail(error)
 
@@ -90,6 +91,7 @@ class _Feed:
             self.ended = len(items) < self.chunk
             if not items:
                 return None
+            items[-1] = carrying(items[-1], self.ctx.loose)
             self.next, self.behind = number + 1, self.stream.state()
         except Exception as error:
             self._fail(error)
@@ -228,7 +230,13 @@ class Dispatcher:
             assert isinstance(pipe, IterDataPipe)
             run = self._run
             ctx = Context(
-                self._names, seed=run.seed, epoch=run.epoch, passes=passes, worker=self._info, shared=self._shared
+                self._names,
+                seed=run.seed,
+                epoch=run.epoch,
+                passes=passes,
+                worker=self._info,
+                shared=self._shared,
+                bad=run.bad,
             )
             feed = self._feeds[key[0]] = _Feed(pipe, ctx, share)
         lane = feed.lanes.get(index)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 from penstock.core.errors import GraphError, RankError
+from penstock.core.losses import Again, Losses, filled
 from penstock.core.pipe import IterDataPipe
 from penstock.pipes._agreement import NEVER, Agreed, Channel, Exchange, Job, Policy
 from penstock.pipes._gloo import GlooExchange, process_group
@@ -218,7 +219,7 @@ class _DistributedSession(Session):
                 f"lanes={-(-lanes // ranks) * ranks}, or another multiple of {ranks}",
                 stacklevel=4,
             )
-        return _SyncedEpoch(self.inner.epoch(run), run.progress, self.place, self._channel, self._policy)
+        return _SyncedEpoch(self.inner.epoch(run), run, self.place, self._channel, self._policy)
 
     def close(self) -> None:
         self._finalizer()
@@ -265,15 +266,22 @@ class _Start(Job):
 class _SyncedEpoch(Epoch):
     """A rank's epoch, as far as all ranks go; its progress is that behind the last item given."""
 
-    def __init__(self, inner: Epoch, start: Progress, place: Place, channel: Channel, policy: Policy) -> None:
+    def __init__(self, inner: Epoch, run: Run, place: Place, channel: Channel, policy: Policy) -> None:
         self._inner = inner
         self._world = place.world_size
-        self._progress = start.of(place.lanes(start.lanes)).copy()
-        self._reading = Agreed(channel, _Marked(inner), policy)
+        self._progress = run.progress.of(place.lanes(run.progress.lanes)).copy()
+        items: Iterator[Any] = _Marked(inner)
+        self._reading = Agreed(
+            channel, items if run.bad is None else filled(items, Losses(run.bad, write=False)), policy
+        )
+        self._again = False
         self.target = inner.target
 
     def __next__(self) -> Any:
         item, mark = next(self._reading)
+        self._again = type(item) is Again
+        if self._again:
+            item = item.item
         progress = self._progress
         if self._reading.is_padding:
             if progress.kind == "blocks":
@@ -293,7 +301,7 @@ class _SyncedEpoch(Epoch):
 
     @property
     def is_padding(self) -> bool:  # type: ignore[override]  # a field elsewhere
-        return self._reading.is_padding
+        return self._reading.is_padding or self._again
 
     @property
     def dropped(self) -> int:  # type: ignore[override]  # a field elsewhere

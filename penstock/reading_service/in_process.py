@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.bad import HOLE, carrying
 from penstock.core.context import WorkerInfo
 from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
@@ -102,8 +103,9 @@ class _OneStream(Epoch):
         self._step = worker.world_size
         self._ended = self._key in start.ended
         ctx = lane_context(graph, division, run, lane, local, worker=worker)
+        self._loose = None if run.bad is None else ctx.loose
         self._stream = begun(graph, ctx, start, lane)
-        catch_up(self._stream, start, lane)
+        catch_up(self._stream, ctx, start, lane)
         first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
         self._items = drive(graph, ctx, self._stream, "batch", first, self._step if start.kind == "blocks" else 1)
         self._given = 0
@@ -113,8 +115,10 @@ class _OneStream(Epoch):
             raise StopIteration
         for item in self._items:
             self._given += 1
-            return item
+            return item if self._loose is None else carrying(item, self._loose)
         self._ended = True
+        if self._loose is not None and (rest := carrying(HOLE, self._loose)) is not HOLE:
+            return rest
         raise StopIteration
 
     @property

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any, NamedTuple
 
+from penstock.core.bad import HOLE, carrying
 from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import Plan
@@ -66,20 +67,22 @@ def lane_context(
         share = Share(_among_all(worker).world_size, lane, plan.chunk, first=progress.next, local=local, feeds=feeds)
     else:
         share = Share(progress.lanes, lane, lane=lane, local=local, feeds=feeds)
-    return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet)
+    return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet, bad=run.bad)
 
 
 def begun(root: IterDataPipe[Any], ctx: Context, progress: Progress, lane: int) -> Stream[Any]:
     """Return the stream of a lane where its state says."""
-    stream: Stream[Any] = ctx.build(root, progress.states.get("0" if progress.kind == "blocks" else str(lane)))
+    state = progress.states.get("0" if progress.kind == "blocks" else str(lane))
+    stream: Stream[Any] = ctx.build(root, state, holes=True)
     return stream
 
 
-def catch_up(stream: Stream[Any], progress: Progress, lane: int) -> None:
+def catch_up(stream: Stream[Any], ctx: Context, progress: Progress, lane: int) -> None:
     """Pass over the items of a lane that were given since its state was taken; for blocks see `Share.first`."""
     behind = progress.behind.get(str(lane), 0)
     if behind:
         stream.skip(behind)
+        ctx.loose.losses.clear()  # they have been counted, with the items
 
 
 def read_lanes(
@@ -130,7 +133,7 @@ def read_lanes(
         if dispatch is not None:
             dispatch.ready()
         for lane in alive:
-            catch_up(streams[lane], progress, lane)
+            catch_up(streams[lane], contexts[lane], progress, lane)
         if own_globals and not blocks:
             seed_globals(hash_key(run.seed, run.epoch, "globals", worker.rank, worker.worker_id))
         among = _among_all(worker)
@@ -152,6 +155,8 @@ def read_lanes(
                 for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
                     break
                 else:
+                    if (rest := carrying(HOLE, contexts[lane].loose)) is not HOLE:
+                        yield Delivery(lane, anchor.tell, rest)
                     stream.close()
                     order.remove(lane)
                     yield Delivery(lane, anchor.last, END)
@@ -165,6 +170,8 @@ def read_lanes(
                         step=anchor.step, before_item=seed_block,
                     )  # fmt: skip
                 raise
+            if run.bad is not None:
+                item = carrying(item, contexts[lane].loose)
             anchor.given += 1
             block += step
             yield Delivery(lane, anchor.tell, item)

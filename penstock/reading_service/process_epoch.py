@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.reading_service.base import Epoch, Place, Run, turns
@@ -64,7 +65,7 @@ class ProcessEpoch(Epoch):
         self._world = place.world_size
         mine = place.lanes(start.lanes)
         self.progress = start.of(mine).copy()
-        self._run = Run(run.seed, run.epoch, self.progress)
+        self._run = replace(run, progress=self.progress)
         self._pid = os.getpid()
         if self._blocks:  # the turns are the workers'
             first = place.first_block(start.next) // self._world
@@ -176,7 +177,7 @@ class ProcessEpoch(Epoch):
 
     def _now(self) -> Run:
         """Return the rest of the epoch."""
-        return Run(self._run.seed, self._run.epoch, self.progress)
+        return replace(self._run, progress=self.progress)
 
     def _ended(self, lane: int) -> None:
         if self._blocks:  # whoever has no block left says that there is none

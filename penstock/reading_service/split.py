@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
+from penstock.core.bad import HOLE, carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.errors import GraphError, StateError
 from penstock.core.iterate import drive
@@ -102,13 +103,20 @@ class _SplitEpoch(Epoch):
         self._reading: Epoch | None = None
         worker = WorkerInfo(rank=place.rank, world_size=place.world_size)
         ctx = Context(
-            names(root), seed=run.seed, epoch=run.epoch, share=Share(), worker=worker, shared={_Items: self._begin}
+            names(root),
+            seed=run.seed,
+            epoch=run.epoch,
+            share=Share(),
+            worker=worker,
+            shared={_Items: self._begin},
+            bad=run.bad,
         )
+        self._loose = None if run.bad is None else ctx.loose
         self._start = start = run.progress.of([place.rank])
         self.lane, self._key = place.rank, str(place.rank)
         self._given = start.given.get(self._key, 0)
         self._ended = self._key in start.ended
-        self._stream = ctx.build(root, start.states.get(self._key))
+        self._stream = ctx.build(root, start.states.get(self._key), holes=True)
         self._items = drive(root, ctx, self._stream, "batch")
 
     def _begin(self, ctx: Context, progress: Any) -> Epoch:
@@ -118,7 +126,7 @@ class _SplitEpoch(Epoch):
         start = Progress(**progress) if progress else first_progress(self._inner.plan, self._inner.lanes)
         if self._reading is not None:
             self._reading.close()
-        self._reading = self._inner.epoch(Run(seed, ctx.epoch, start))
+        self._reading = self._inner.epoch(Run(seed, ctx.epoch, start, ctx.bad))
         return self._reading
 
     def __next__(self) -> Any:
@@ -126,8 +134,10 @@ class _SplitEpoch(Epoch):
             raise StopIteration
         for item in self._items:
             self._given += 1
-            return item
+            return item if self._loose is None else carrying(item, self._loose)
         self._ended = True
+        if self._loose is not None and (rest := carrying(HOLE, self._loose)) is not HOLE:
+            return rest
         raise StopIteration
 
     @property

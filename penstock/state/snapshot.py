@@ -22,6 +22,7 @@ def snapshot(
     lanes: int | None,
     progress: dict[str, Any] | None = None,
     delivered: int = 0,
+    losses: dict[str, list[int]] | None = None,
 ) -> dict[str, Any]:
     """Return the state of a loader.
 
@@ -33,6 +34,7 @@ def snapshot(
         lanes: how many lanes its epochs have, where the graph divides into lanes.
         progress: where that epoch stands.
         delivered: how many batches of it have been delivered.
+        losses: what was counted of samples that failed, by rank.
     """
     return {
         "version": VERSION,
@@ -42,6 +44,7 @@ def snapshot(
         "epoch": epoch,
         "lanes": lanes,
         "delivered": delivered,
+        "losses": losses or {},
         "progress": progress,
     }
 
@@ -55,7 +58,9 @@ def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not parts:
         raise StateError("an empty list has no state to load")
     whole = {**parts[0], "progress": parts[0]["progress"] and dict(parts[0]["progress"])}
+    whole["losses"] = dict(whole["losses"])
     for part in parts[1:]:
+        whole["losses"].update(part["losses"])
         for key in ("version", "graph", "seed", "epoch", "delivered"):
             if part[key] != whole[key]:
                 raise StateError(
