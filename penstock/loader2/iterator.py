@@ -26,10 +26,22 @@ class Running:
     def __init__(self, epoch: Epoch, run: Run, delivered: int, losses: Losses | None) -> None:
         self.epoch = epoch
         self.run = run
-        self.delivered = delivered
+        self.delivered = self.began_at = delivered
         self.losses = losses
         self.ended = False
         self.closed = False
+        self.spans: list[tuple[int, int]] = []  # steps that are passed over
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return next(self.epoch)
+
+    def to_skip(self) -> int:
+        """Return how many steps come next that are to be passed over."""
+        ends = [end for begin, end in self.spans if begin <= self.delivered < end]
+        return max(ends, default=self.delivered) - self.delivered
 
     def close(self) -> None:
         """Stop wanting items."""
@@ -64,8 +76,8 @@ class DataLoader2Iterator(Generic[T_co]):
         self._stopped = False  # by the limit
         self._items: Iterator[T_co] = running.epoch
         if loader._progress:
-            self._items = with_bar(loader, running.epoch, running.delivered, loader._progress)
-        self._finalizer = weakref.finalize(self, running.epoch.close)
+            self._items = with_bar(loader, running, running.delivered, loader._progress)
+        self._finalizer = weakref.finalize(self, running.close)
 
     def __iter__(self) -> DataLoader2Iterator[T_co]:
         return self
@@ -85,6 +97,10 @@ class DataLoader2Iterator(Generic[T_co]):
                 self._stopped = True
                 raise StopIteration
             self._left -= 1
+        while running.spans and (steps := running.to_skip()):
+            self._loader._pass_over(running, steps)
+            if not self._loader._progress:
+                self._items = running.epoch
         try:
             item = next(self._items)
             while running.losses is not None and (item := running.losses.take(item)) is HOLE:

@@ -15,6 +15,7 @@ from penstock.core.pipe import IterDataPipe, MapDataPipe
 from penstock.core.plan import samples_per_item
 from penstock.core.seeds import draw_seed
 from penstock.loader2.iterator import DataLoader2Iterator, Running
+from penstock.loader2.steps import made_again, passed_over
 from penstock.reading_service.base import Progress, ReadingService, Run, Session, first_progress
 from penstock.reading_service.legacy import ReadingServiceInterface, as_service
 from penstock.reading_service.length import graph_length
@@ -82,6 +83,7 @@ class DataLoader2(Generic[T_co]):
         self._loaded: dict[str, Any] | None = None  # a state that the next iterator continues from
         self._lanes: int | None = None  # of each epoch, where the graph divides into lanes
         self._running: Running | None = None
+        self._spans: list[tuple[int, int]] = []  # steps that the next iterator passes over
         self._batches = 0
         self._paused = False
 
@@ -128,6 +130,7 @@ class DataLoader2(Generic[T_co]):
         run = self._session.agreed(Run(seed, epoch, start, self._bad), delivered)
         losses = self._losses(epoch, loaded)
         self._running = Running(self._session.epoch(run), run, delivered, losses)
+        self._running.spans, self._spans = self._spans, []
         # Only now: where a function of the user's has kept the epoch from beginning, it is still to come.
         self._loaded = self._drawn = None
         self._epoch = epoch + 1
@@ -159,10 +162,13 @@ class DataLoader2(Generic[T_co]):
         return self._drawn, 0
 
     def __len__(self) -> int:
-        """Return how many batches an epoch has, over all workers. TypeError where the graph cannot tell."""
+        """Return how many batches an epoch has on this rank, over all workers.
+
+        TypeError where the graph cannot tell.
+        """
         workers: int = getattr(self._service, "num_workers", 1) or 1
         lanes = self._session.lanes if self._session is not None else getattr(self._service, "lanes", None)
-        return graph_length(self._graph, self._lanes or lanes or workers, workers)
+        return graph_length(self._graph, self._lanes or lanes, workers, self._service.place())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or "datapipe" not in vars(self):
@@ -200,13 +206,16 @@ class DataLoader2(Generic[T_co]):
             self._session = self._service.start(self._graph)
         return merged(self._session.gathered(self.state_dict()))
 
-    def load_state_dict(self, state: dict[str, Any] | list[dict[str, Any]]) -> None:
+    def load_state_dict(self, state: dict[str, Any] | list[dict[str, Any]], strict: bool = True) -> None:
         """Let the next iterator continue with the very next batch behind a state, on any number of ranks and workers.
 
         Args:
             state: what `state_dict` or `gather_state` returned, or a list of what several ranks' `state_dict` returned.
                 With blocks any rank's state will do. With lanes a rank's is a part, which only that rank itself, among
                 as many ranks, can continue from.
+            strict: refuse a state of another graph. Otherwise what fits is taken, with a warning that says what
+                differs: the place in the epoch, as long as each pipe that has a part in it is what it was and batches
+                are as long; else the epoch begins anew, with its seed and number.
 
         Raises:
             StateError: the state is of another graph; or it is a part, and lanes of this rank are missing.
@@ -214,7 +223,7 @@ class DataLoader2(Generic[T_co]):
         """
         place = self._service.place()
         whole = merged(state) if isinstance(state, list) else state
-        state = restored(whole, self._graph, place.rank, place.world_size)
+        state = restored(whole, self._graph, place.rank, place.world_size, strict=strict)
         anew = self._service.load(state.get("service"))
         self._loaded = state
         self._lanes = state["lanes"]
@@ -231,6 +240,46 @@ class DataLoader2(Generic[T_co]):
         finally:
             if anew and session is not None:
                 session.close()
+
+    def skip_steps(self, begin: int, end: int) -> None:
+        """Pass over the steps from ``begin`` up to ``end``, not included, as behind a spike of the loss.
+
+        Steps are the batches of an epoch on this rank, from 0 on, and keep their numbers: it is the epoch that a loaded
+        state is of, else the running one, else the next. All ranks do the same. Where the graph divides into blocks the
+        steps cost next to nothing; where it divides into lanes, their batches are made and dropped.
+
+        Raises:
+            ValueError: ``begin`` has been delivered already, or is behind ``end``.
+        """
+        running, loaded = self._running, self._loaded
+        now = loaded is None and running is not None and not running.ended
+        delivered = running.delivered if now and running is not None else loaded["delivered"] if loaded else 0
+        if not delivered <= begin <= end:
+            raise ValueError(f"{delivered} steps have been delivered, and skip_steps({begin}, {end}) must follow them")
+        (running.spans if now and running is not None else self._spans).append((begin, end))
+
+    def _pass_over(self, running: Running, steps: int) -> None:
+        assert self._session is not None
+        passed_over(self._session, running, steps, self._service.place())
+
+    def at(self, step: int) -> T_co:
+        """Return the batch of one step of the running or last epoch, made again in this process, for debugging.
+
+        The epoch itself does not notice. Functions run in this process and thread, so a debugger stops in them; the
+        global random generators are what they were for that batch, and are put back.
+
+        Args:
+            step: which of the batches of this rank, from 0 on.
+
+        Raises:
+            GraphError: the graph divides into lanes, or the step cannot be told for another reason, which it names.
+            IndexError: there is no such step.
+            RuntimeError: no epoch has begun.
+        """
+        if self._running is None:
+            raise RuntimeError("no epoch has begun, so none of its steps can be made again")
+        batch: T_co = made_again(self._graph, self._running, step, self._service.place(), self._service)
+        return batch
 
     @classmethod
     def from_state(

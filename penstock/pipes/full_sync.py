@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from penstock.core.context import Context
 from penstock.core.errors import GraphError
-from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.pipe import IterDataPipe, check_source, no_length
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._agreement import Agreed, Channel, Policy
@@ -63,6 +63,12 @@ class FullSync(IterDataPipe[T]):
         self.timeout = timeout
         self.policy: Policy = policy
         self._link = _Link()
+
+    def __len__(self) -> int:
+        distributed = process_group()
+        if distributed is not None and distributed.get_world_size() > 1:
+            raise no_length(self)  # another rank may have less
+        return len(self.datapipe)
 
     def is_replicable(self) -> bool:
         return False  # workers belong to no process group

@@ -7,22 +7,31 @@ from typing import Any
 from penstock.core.pipe import IterDataPipe, Pipe, no_length
 from penstock.core.plan import plan
 from penstock.core.walk import walk
+from penstock.pipes.full_sync import FullSync
 from penstock.pipes.sharding import ShardingFilter
+from penstock.reading_service.base import Place
 
 __all__ = ["graph_length"]
 
 
-def graph_length(root: IterDataPipe[Any], lanes: int, workers: int) -> int:
-    """Return the length of the graph: with lanes the sum of theirs, undivided once for each worker.
+def graph_length(root: IterDataPipe[Any], lanes: int | None, workers: int, place: Place) -> int:
+    """Return how many items a rank gives of a graph: with lanes the sum of its own, undivided once for each worker.
 
     TypeError where a pipe cannot tell.
     """
-    kind = plan(root).kind
+    longest = isinstance(root, FullSync) and root.policy == "longest"
+    if isinstance(root, FullSync):
+        root = root.datapipe
+    kind, ranks = plan(root).kind, place.world_size
     if kind == "blocks":
-        return len(root)
+        return -(-len(root) // ranks) if longest else len(root) // ranks
     if kind == "whole":
         return len(root) * workers
-    return sum(len(_one_lane(root, lanes, lane)) for lane in range(lanes))
+    lanes = lanes or workers * ranks
+    of_ranks = [0] * ranks
+    for lane in range(lanes):
+        of_ranks[lane % ranks] += len(_one_lane(root, lanes, lane))
+    return max(of_ranks) if longest else min(of_ranks)
 
 
 def _one_lane(root: IterDataPipe[Any], lanes: int, lane: int) -> Any:

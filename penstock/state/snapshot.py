@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 from penstock.core.errors import StateError
 from penstock.core.pipe import Pipe
+from penstock.core.plan import plan
 from penstock.graph.fingerprint import differences, fingerprint
 
 __all__ = ["merged", "restored", "snapshot"]
@@ -76,8 +78,8 @@ def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return whole
 
 
-def restored(state: Any, graph: Pipe, rank: int, world_size: int) -> dict[str, Any]:
-    """Check a state against a graph and return it.
+def restored(state: Any, graph: Pipe, rank: int, world_size: int, *, strict: bool = True) -> dict[str, Any]:
+    """Check a state against a graph and return it; if not ``strict``, return what fits.
 
     Raises:
         StateError: it is not a state, of a version that is not known, or of another graph; or lanes of this rank are
@@ -88,9 +90,17 @@ def restored(state: Any, graph: Pipe, rank: int, world_size: int) -> dict[str, A
     if state["version"] != VERSION:
         raise StateError(f"the state is of version {state['version']}, and this penstock reads version {VERSION}")
     found = differences(state["graph"], fingerprint(graph))
-    if found:
+    if found and strict:
         raise StateError("the state is of another graph: " + "; ".join(found))
-    progress = state["progress"]
+    if found:
+        fits = _fits(state["graph"], graph, state["progress"])
+        what = "its place in the epoch is taken" if fits else "its epoch begins anew"
+        warnings.warn(f"the state is of another graph, and {what}: " + "; ".join(found), stacklevel=4)
+        state = {**state, "graph": fingerprint(graph)}
+        if not fits:
+            state.update(progress=None, delivered=0, losses={})
+    checked: dict[str, Any] = state
+    progress = checked["progress"]
     if progress is not None and progress["kind"] == "lanes":
         missing = [lane for lane in range(rank, progress["lanes"], world_size) if str(lane) not in progress["given"]]
         if missing:
@@ -99,4 +109,27 @@ def restored(state: Any, graph: Pipe, rank: int, world_size: int) -> dict[str, A
                 "into lanes, of which each rank knows its own. Save what gather_state() returns, which all ranks call, "
                 "or load the list of all parts"
             )
-    return state
+    return checked
+
+
+def _fits(saved: dict[str, Any], graph: Pipe, progress: dict[str, Any] | None) -> bool:
+    """Whether a place in an epoch of one graph is one of another graph as well."""
+    if progress is None:
+        return True
+    if (progress["kind"] == "blocks") != (plan(graph).kind == "blocks"):
+        return False
+    now = fingerprint(graph)
+    arities = [[pipe[2]["arity"] for pipe in graph.values() if pipe[2].get("arity", 1) != 1] for graph in (saved, now)]
+    named = _names_in(progress["states"]) & saved.keys()
+    return arities[0] == arities[1] and all(name in now and _own(saved[name]) == _own(now[name]) for name in named)
+
+
+def _own(pipe: list[Any]) -> tuple[Any, Any]:
+    return pipe[0], pipe[2]
+
+
+def _names_in(state: Any) -> set[str]:
+    """Return the keys of all dicts in a state: those of pipes are among them."""
+    if isinstance(state, dict):
+        return set(state).union(*map(_names_in, state.values()))
+    return set().union(*map(_names_in, state)) if isinstance(state, list) else set()
