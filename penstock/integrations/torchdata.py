@@ -1,8 +1,8 @@
 """PipeNode: a graph of pipes as a node of ``torchdata.nodes``.
 
 torchdata's ``StatefulDataLoader`` needs nothing of this: it takes a pipe as its dataset, divides it among its workers
-at its sharding point, and saves and restores the place of each. The last pipe must be one of ours (``.map(f)`` will do):
-the iterator of a class with an ``__iter__`` of its own has no state that it could save.
+at its sharding point, and saves and restores the place of each. The last pipe must be one of ours: the iterator of a
+class with an ``__iter__`` of its own has no state to save, and ``.map(f)`` behind it has.
 """
 
 from __future__ import annotations

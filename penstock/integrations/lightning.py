@@ -1,0 +1,106 @@
+"""LightningLoader: a DataLoader2 whose place is in Lightning's checkpoints.
+
+Lightning saves and loads the state of any loader that has one, and three things keep that from being exact:
+
+- It reads one batch ahead of the training where it does not know how many there are, so the loader's own place is one
+  batch too far. Hence a state is kept from ahead of each batch, and the one is saved that fits the trainer's count.
+- It writes what rank 0 hands in, and with lanes that is a part. Hence the state of all ranks is gathered.
+- It restores loaders inside an epoch only. Behind an epoch's end a fresh loader would repeat its first epoch. Hence the
+  loader is a callback as well: those are always restored.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.core.errors import MissingExtra
+from penstock.loader2.loader import DataLoader2
+
+try:
+    from lightning.pytorch import Callback
+except ImportError as error:
+    raise MissingExtra("LightningLoader needs lightning: pip install 'penstock[lightning]'") from error
+
+__all__ = ["LightningLoader"]
+
+
+class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightning
+    """Train from a DataLoader2 with Lightning, and resume with the very next batch.
+
+    It is given to Lightning twice, as the loader and as a callback::
+
+        loader = LightningLoader(DataLoader2(datapipe, reading_service=reading_service))
+        trainer = Trainer(callbacks=[loader, ...], ...)
+        trainer.fit(model, loader, ckpt_path=...)
+
+    Args:
+        loader: the loader of the training data.
+        name: tells several of them apart, in one checkpoint.
+
+    Raises:
+        RuntimeError: (when iterated) it is not among the trainer's callbacks.
+
+    Example:
+        >>> from penstock import DataLoader2, IterableWrapper
+        >>> loader = LightningLoader(DataLoader2(IterableWrapper(range(8)).batch(2)))
+        >>> len(loader)
+        4
+    """
+
+    def __init__(self, loader: DataLoader2[Any], *, name: str = "loader") -> None:
+        self.loader = loader
+        self._name = name
+        self._trainer: Any = None
+        self._behind: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2)  # batches delivered, and the state there
+
+    @property
+    def state_key(self) -> str:
+        """The key of the state among those of all callbacks."""
+        return f"penstock.{self._name}"
+
+    def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:
+        """Learn whose batches are counted."""
+        self._trainer = trainer
+
+    def __iter__(self) -> Iterator[Any]:
+        if self._trainer is None:
+            raise RuntimeError(
+                "a LightningLoader belongs among the callbacks as well: Trainer(callbacks=[loader, ...])"
+            )
+        it = iter(self.loader)
+        self._behind.clear()
+        return self._items(it)
+
+    def _items(self, it: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            self._behind.append((self._delivered(), self.loader.state_dict()))
+            try:
+                item = next(it)
+            except StopIteration:
+                return
+            yield item
+
+    def __len__(self) -> int:
+        """Return how many batches an epoch has. TypeError where the graph cannot tell, or it depends on other ranks."""
+        if self.loader._service.place().world_size > 1:
+            raise TypeError("how many batches a rank has depends on the other ranks")
+        return len(self.loader)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the state behind the batch that was trained last, of all ranks; all ranks call it."""
+        progress = self._trainer.fit_loop.epoch_loop.batch_progress
+        if progress.is_last_batch:
+            self.loader._end_epoch()
+        elif (trained := progress.current.ready) != self._delivered():
+            return self.loader.gather_state(dict(self._behind).get(trained))
+        return self.loader.gather_state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue from a state, with the next epoch's iterator."""
+        self.loader.load_state_dict(state_dict)
+
+    def _delivered(self) -> int:
+        delivered: int = self.loader.stats()["delivered"]
+        return delivered
