@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-from penstock.core.errors import MissingExtra
+from penstock.core.errors import MissingExtra, StateError
 from penstock.loader2.loader import DataLoader2
 
 try:
@@ -53,6 +53,7 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
         self.loader = loader
         self._name = name
         self._trainer: Any = None
+        self._begun: tuple[int, dict[str, Any]] | None = None  # batches trained in all before this epoch, and its start
         self._behind: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2)  # batches delivered, and the state there
 
     @property
@@ -69,6 +70,11 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
             raise RuntimeError(
                 "a LightningLoader belongs among the callbacks as well: Trainer(callbacks=[loader, ...])"
             )
+        trained = self._trainer.fit_loop.epoch_loop.batch_progress.total.ready
+        # Behind an epoch's end Lightning resumes with two iterators, and drops the first without training from it.
+        if self._begun is not None and self._begun[0] == trained:
+            self.loader.load_state_dict(self._begun[1])
+        self._begun = (trained, self.loader.state_dict())
         it = iter(self.loader)
         self._behind.clear()
         return self._items(it)
@@ -89,17 +95,29 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
         return len(self.loader)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the state behind the batch that was trained last, of all ranks; all ranks call it."""
+        """Return the state behind the batch that was trained last, of all ranks; all ranks call it.
+
+        Raises:
+            StateError: a training step of your own has read further ahead.
+        """
         progress = self._trainer.fit_loop.epoch_loop.batch_progress
+        trained = progress.current.ready
         if progress.is_last_batch:
             self.loader._end_epoch()
-        elif (trained := progress.current.ready) != self._delivered():
-            return self.loader.gather_state(dict(self._behind).get(trained))
+        elif trained != self._delivered():
+            behind = dict(self._behind)
+            if trained not in behind:
+                raise StateError(
+                    f"{trained} batches have been trained of {self._delivered()} that were read; a LightningLoader can "
+                    "be saved where no more than one has been read ahead"
+                )
+            return self.loader.gather_state(behind[trained])
         return self.loader.gather_state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state, with the next epoch's iterator."""
         self.loader.load_state_dict(state_dict)
+        self._begun = None
 
     def _delivered(self) -> int:
         delivered: int = self.loader.stats()["delivered"]
