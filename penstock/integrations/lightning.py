@@ -3,7 +3,7 @@
 Lightning saves and loads the state of any loader that has one, and three things keep that from being exact:
 
 - It reads one batch ahead of the training where it does not know how many there are, so the loader's own place is one
-  batch too far. Hence a state is kept from ahead of each batch, and the one is saved that fits the trainer's count.
+  batch too far. Hence the state from ahead of the last batch is kept, and saved where the trainer's count says so.
 - It writes what rank 0 hands in, and with lanes that is a part. Hence the state of all ranks is gathered.
 - It restores loaders inside an epoch only. Behind an epoch's end a fresh loader would repeat its first epoch. Hence the
   loader is a callback as well: those are always restored.
@@ -11,7 +11,6 @@ Lightning saves and loads the state of any loader that has one, and three things
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -54,7 +53,9 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
         self._name = name
         self._trainer: Any = None
         self._begun: tuple[int, dict[str, Any]] | None = None  # batches trained in all before this epoch, and its start
-        self._behind: deque[tuple[int, dict[str, Any]]] = deque(maxlen=2)  # batches delivered, and the state there
+        self._behind: tuple[int, dict[str, Any]] | None = (
+            None  # batches delivered ahead of the last, and the state there
+        )
 
     @property
     def state_key(self) -> str:
@@ -76,12 +77,12 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
             self.loader.load_state_dict(self._begun[1])
         self._begun = (trained, self.loader.state_dict())
         it = iter(self.loader)
-        self._behind.clear()
+        self._behind = None
         return self._items(it)
 
     def _items(self, it: Iterator[Any]) -> Iterator[Any]:
         while True:
-            self._behind.append((self._delivered(), self.loader.state_dict()))
+            self._behind = (self._delivered(), self.loader.state_dict())
             try:
                 item = next(it)
             except StopIteration:
@@ -98,20 +99,20 @@ class LightningLoader(Callback):  # type: ignore[misc]  # mypy reads no lightnin
         """Return the state behind the batch that was trained last, of all ranks; all ranks call it.
 
         Raises:
-            StateError: a training step of your own has read further ahead.
+            StateError: more than one batch has been read ahead, by a training step of your own; or a CombinedLoader of
+                several has begun this one again.
         """
         progress = self._trainer.fit_loop.epoch_loop.batch_progress
         trained = progress.current.ready
         if progress.is_last_batch:
             self.loader._end_epoch()
         elif trained != self._delivered():
-            behind = dict(self._behind)
-            if trained not in behind:
+            if self._behind is None or self._behind[0] != trained:
                 raise StateError(
                     f"{trained} batches have been trained of {self._delivered()} that were read; a LightningLoader can "
-                    "be saved where no more than one has been read ahead"
+                    "be saved where one at most has been read ahead"
                 )
-            return self.loader.gather_state(behind[trained])
+            return self.loader.gather_state(self._behind[1])
         return self.loader.gather_state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
