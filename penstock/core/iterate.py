@@ -96,6 +96,8 @@ class PipeIterator(Generic[T]):
             raise StateError(f"not a state of a pipe's iterator: {sorted(state_dict)}")
         self.close()
         self._ctx = replace(self._ctx, seed=state_dict["seed"], epoch=state_dict["epoch"], shared={})
+        if "_iterations" in vars(self._pipe):  # in a worker of torch's: the epoch behind this one is another
+            self._pipe._iterations = state_dict["epoch"] + 1  # type: ignore[attr-defined]
         self._begin(state_dict["state"])
 
     def close(self) -> None:

@@ -194,17 +194,20 @@ class DataLoader2(Generic[T_co]):
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
 
-    def gather_state(self) -> dict[str, Any]:
+    def gather_state(self, state: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the state of all ranks, on every rank: for a graph of lanes, of which each rank knows its own.
 
         All ranks call it, at the same batch.
+
+        Args:
+            state: what `state_dict` returned at an earlier batch; that of now unless given.
 
         Raises:
             RankError: another rank did not come in time, or stands at another batch.
         """
         if self._session is None:
             self._session = self._service.start(self._graph)
-        return merged(self._session.gathered(self.state_dict()))
+        return merged(self._session.gathered(self.state_dict() if state is None else state))
 
     def load_state_dict(self, state: dict[str, Any] | list[dict[str, Any]], strict: bool = True) -> None:
         """Let the next iterator continue with the very next batch behind a state, on any number of ranks and workers.
@@ -313,6 +316,11 @@ class DataLoader2(Generic[T_co]):
             run = running.run
             self._loaded = snapshot(self._graph, run.seed, self._seed is not None, run.epoch, self._lanes)
             self._running = None
+
+    def _end_epoch(self) -> None:
+        """Take the running epoch as ended: a state that is taken now begins the next one."""
+        if self._running is not None:
+            self._running.ended = True
 
     def _pause(self) -> None:
         """Stop the running iterator until `_resume`; a service that cannot pause brings a warning."""
