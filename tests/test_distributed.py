@@ -240,6 +240,27 @@ def test_ranks_at_different_places_are_told_so() -> None:
         assert "the ranks stand at different places" in (outcome.error or "")
 
 
+def test_ranks_with_other_data_are_told_so() -> None:
+    def other(rank: int) -> Any:
+        with DataLoader2(blocks(160 - rank), reading_service=service(0)) as dl:
+            return list(dl)
+
+    first, second = ranks.run(2, other)
+    assert "or divide different data" in (first.error or "")
+    assert "rank 1 would divide other data than rank 0: 'IterableWrapper'" in (second.error or "")
+
+
+def test_ranks_that_divide_nothing_have_data_of_their_own() -> None:
+    def own(rank: int) -> Any:
+        with (
+            pytest.warns(UserWarning, match="no sharding point"),
+            DataLoader2(IterableWrapper(range(10 * rank, 10 * rank + 5 + rank)), reading_service=service(0)) as dl,
+        ):
+            return list(dl)
+
+    assert ranks.values(2, own) == [list(range(5)), list(range(10, 15))]
+
+
 def test_gathered_states_need_the_same_place() -> None:
     def apart(rank: int) -> None:
         with DataLoader2(blocks(160), reading_service=service(0)) as dl:

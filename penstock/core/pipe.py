@@ -84,6 +84,13 @@ class Pipe:
         """Return a copy in which what may differ between two processes (a folder's listing) has been read, once."""
         return self
 
+    def holds(self) -> Any:
+        """Return what tells the data of this source from other data, as a JSON value: how much it is, and its names.
+
+        Ranks that divide a source compare it. None where nothing is known without reading.
+        """
+        return None
+
     def named(self: P, name: str) -> P:
         """Return a copy with a name of its own, unique in its graph: state and randomness are keyed by it."""
         new = copy.copy(self)

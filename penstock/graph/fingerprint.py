@@ -7,7 +7,7 @@ from typing import Any
 from penstock.core.pipe import Pipe
 from penstock.core.walk import names, walk
 
-__all__ = ["differences", "fingerprint"]
+__all__ = ["differences", "divided", "fingerprint"]
 
 
 def fingerprint(root: Pipe) -> dict[str, Any]:
@@ -37,6 +37,13 @@ def fingerprint(root: Pipe) -> dict[str, Any]:
         for pipe in walk(root)
         if pipe.is_of_state
     }
+
+
+def divided(root: Pipe) -> dict[str, Any]:
+    """Return what ranks that divide a graph must have in common: the fingerprint and the data ahead of its points."""
+    ahead = {id(p): p for point in walk(root) if point.is_sharding_point for p in walk(point)}
+    pipes, named = fingerprint(root), names(root)
+    return {named[key]: [*pipes.get(named[key], ()), pipe.holds()] for key, pipe in ahead.items()}
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:

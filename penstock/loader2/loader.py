@@ -15,7 +15,8 @@ from penstock.core.pipe import IterDataPipe, MapDataPipe
 from penstock.core.plan import samples_per_item
 from penstock.core.seeds import draw_seed
 from penstock.loader2.iterator import DataLoader2Iterator, Running
-from penstock.loader2.steps import made_again, passed_over
+from penstock.loader2.steps import passed_over
+from penstock.reading_service.again import made_again
 from penstock.reading_service.base import Progress, ReadingService, Run, Session, first_progress
 from penstock.reading_service.legacy import ReadingServiceInterface, as_service
 from penstock.reading_service.length import graph_length
@@ -281,7 +282,8 @@ class DataLoader2(Generic[T_co]):
         """
         if self._running is None:
             raise RuntimeError("no epoch has begun, so none of its steps can be made again")
-        batch: T_co = made_again(self._graph, self._running, step, self._service.place(), self._service)
+        run, began_at = self._running.run, self._running.began_at
+        batch: T_co = made_again(self._graph, run, began_at, step, self._service.place(), self._service)
         return batch
 
     @classmethod

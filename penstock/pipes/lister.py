@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from fnmatch import fnmatch
 from typing import Any
@@ -78,6 +79,10 @@ class FileLister(IterDataPipe[str]):
         copied = copy.copy(self)
         copied._listed = {root: self._list(root) for root in self.datapipe.iterable}
         return copied
+
+    def holds(self) -> Any:
+        found = [path.removeprefix(root) for root, paths in self._listed.items() for path in paths]
+        return [len(found), zlib.crc32("\n".join(found).encode(errors="replace"))] if self._listed else None
 
     def build(self, ctx: Context, state: State = None) -> Stream[str]:
         name = ctx.name(self)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
@@ -50,6 +50,9 @@ class IterableWrapper(IterDataPipe[T]):
 
     def __len__(self) -> int:
         return len(self.iterable)  # type: ignore[arg-type]  # a TypeError is what an unsized source should give
+
+    def holds(self) -> Any:
+        return len(self.iterable) if isinstance(self.iterable, Sized) else None
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(vars(self))

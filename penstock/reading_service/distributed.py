@@ -14,6 +14,7 @@ from typing import Any, get_args
 from penstock.core.errors import GraphError, RankError
 from penstock.core.losses import Again, Losses, filled
 from penstock.core.pipe import IterDataPipe
+from penstock.graph.fingerprint import divided
 from penstock.pipes._agreement import NEVER, Agreed, Channel, Exchange, Job, Policy
 from penstock.pipes._gloo import GlooExchange, process_group
 from penstock.pipes.full_sync import FullSync
@@ -183,6 +184,7 @@ class _DistributedSession(Session):
         self.lanes = inner.lanes
         self._policy = sync.policy
         self._timeout_s = sync.timeout
+        self._divided = divided(sync)
         self._channel = Channel(GlooExchange(distributed, sync.timeout), sync.timeout)
         self._gathering = GlooExchange(distributed, sync.timeout)
         self._finalizer = weakref.finalize(self, _close, self._channel, self._gathering)
@@ -193,7 +195,7 @@ class _DistributedSession(Session):
 
     def agreed(self, run: Run, delivered: int) -> Run:
         self._channel.next_epoch()
-        start = _Start(self._channel.epoch, run, delivered)
+        start = _Start(self._channel.epoch, run, delivered, self._divided)
         self._channel.ask(start, lambda: start.done)
         if start.error is not None:
             raise start.error
@@ -232,31 +234,38 @@ def _close(channel: Channel, gathering: GlooExchange) -> None:
 
 
 class _Start(Job):
-    """Asks the ranks for rank 0's seed, and whether all stand at the same place."""
+    """Asks the ranks for rank 0's seed, and whether all stand at the same place of the same data."""
 
-    def __init__(self, epoch: int, run: Run, delivered: int) -> None:
+    def __init__(self, epoch: int, run: Run, delivered: int, data: dict[str, Any]) -> None:
         self.epoch = epoch
         self.seed = run.seed
         self.done = False
         self.error: RankError | None = None
         progress = run.progress
         place = [run.epoch, delivered, progress.kind, progress.lanes, progress.next, run.seed if delivered else None]
-        self._place = int.from_bytes(hashlib.blake2b(json.dumps(place).encode(), digest_size=7).digest(), "big")
+        said = json.dumps([place, data]).encode()
+        self._digest = int.from_bytes(hashlib.blake2b(said, digest_size=7).digest(), "big")
+        self._data = data
         self._stands = f"epoch {run.epoch}, {delivered} batches delivered, {progress.lanes} {progress.kind}"
 
     def fields(self, rank: int) -> list[int]:
         seed = divmod(self.seed, _HALF) if rank == 0 else (NEVER, NEVER)
-        return [self._place, -self._place, *seed]
+        return [self._digest, -self._digest, *seed]
 
     def take(self, found: list[int], exchange: Exchange) -> None:
         least, most, high, low = found[0], -found[1], *found[2:4]
         self.seed = high * _HALF + low
         if least != most:
-            first = exchange.told(self._stands, 0)
-            self.error = RankError(
-                f"the ranks stand at different places: rank {exchange.rank} at {self._stands}; rank 0 at {first}. "
-                "Every rank must load the same state, or its own part of it"
-            )
+            first, data = exchange.told((self._stands, self._data), 0)
+            other = [name for name in self._data.keys() | data.keys() if self._data.get(name) != data.get(name)]
+            if other:
+                told = "; ".join(f"{name!r}: {self._data.get(name)}, there {data.get(name)}" for name in sorted(other))
+                self.error = RankError(f"rank {exchange.rank} would divide other data than rank 0: {told}")
+            else:
+                self.error = RankError(
+                    f"the ranks stand at different places, or divide different data: rank {exchange.rank} at "
+                    f"{self._stands}; rank 0 at {first}. Every rank must load the same state, or its own part of it"
+                )
         self.done = True
 
     def fail(self, error: RankError) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from typing import Any, Protocol, TypeVar
 
 from penstock.core.pipe import MapDataPipe, Pipe
@@ -60,3 +60,6 @@ class SequenceWrapper(MapDataPipe[T]):
 
     def __len__(self) -> int:
         return len(self.sequence)
+
+    def holds(self) -> Any:
+        return len(self.sequence) if isinstance(self.sequence, Sized) else None
