@@ -20,6 +20,7 @@ from benchmarks import (
     b10_tar,
     b11_items,
     b12_shutdown,
+    b13_fullsync,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
 from benchmarks._record import as_json
@@ -42,6 +43,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B10": b10_tar.groups,
     "B12": b12_shutdown.groups,
     "B11": b11_items.groups,
+    "B13": b13_fullsync.groups,
 }
 
 

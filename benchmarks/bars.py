@@ -66,4 +66,9 @@ BARS = (
     Bar("B12", "shutdown, a worker in a 10 s call", "shutdown, busy", at_most=2.0),
     Bar("B11", "an int from 2 workers", "penstock", ("torch DataLoader",), at_most=5.0),
     Bar("B11", "from made to had, items of 10 ms", "slow pipe", at_most=1.0),
+    *(
+        Bar("B13", f"fullsync, 2 ranks, {kind}, {clock} time", f"{kind}, {clock}", at_most=3.0)
+        for kind in ("blocks", "lanes")
+        for clock in ("wall", "processor")
+    ),
 )

@@ -9,8 +9,14 @@ rank therefore gives an item only once all ranks are known to have one for that 
                    messenger (a thread): "I can give 12" -> the least of all ranks: 10
 
 A *round* is one `all_reduce` of eight integers with the minimum, whatever the number of ranks. A rank joins the next
-round when it can give more than is agreed, and no more than half of what it reads ahead is agreed and still to be
-given. So rounds happen while the training step runs, and the quicker the steps are, the more of them one round serves.
+round when it can give more than is agreed, and no more than a quarter of what it reads ahead is agreed and still to be
+given; half of that while it is still reading, so that a round does not pass for one item. So rounds happen while the
+training step runs, and the quicker the steps are, the more of them one round serves: gloo takes about half a
+millisecond of processor time for one.
+
+Each thread has a condition of its own over the one lock, and is woken only for something that it can do; the reader
+reads on when half of what it had read has been given, many items at once. With one condition that every item notified,
+three threads woke for each step, and took 10% of a step of 1 ms on 2 ranks and 2 cores (B13).
 
 What a round carries begins with the number of the epoch. A rank that has left an epoch (a `break`) may have joined a
 round that others enter with their next epoch: then nothing of it counts, who is ahead repeats it, and who is behind
@@ -36,7 +42,7 @@ Policy = Literal["shortest", "longest"]
 NEVER: Final = 1 << 62
 _FIELDS: Final = 8
 _READ_AHEAD_AT_FIRST, _READ_AHEAD_AT_MOST = 2, 64
-_OFTEN_S, _SELDOM_S = 0.01, 0.2  # rounds that follow each other sooner or later than that change how far is read ahead
+_OFTEN_S, _SELDOM_S = 0.03, 0.2  # rounds that follow each other sooner or later than that change how far is read ahead
 _LOOK_EVERY_S = 1.0  # how often a wait makes sure that there is still somebody to wait for
 _BYE_S = 1.0  # how long a rank that closes waits for the others, so that none of them is left in a round
 
@@ -96,7 +102,9 @@ class Channel:
     def __init__(self, exchange: Exchange, timeout_s: float) -> None:
         self.rank = exchange.rank
         self.timeout_s = timeout_s
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)  # for the consumer
+        self._wanted = threading.Condition(self.lock)  # for the messenger
         self.reading: Agreed[Any] | None = None
         self._exchange = exchange
         self._asked: Job | None = None  # comes before what `reading` wants
@@ -126,7 +134,7 @@ class Channel:
         until = time.monotonic() + self.timeout_s
         with self.changed:
             self._asked = job
-            self.changed.notify_all()
+            self._wanted.notify()
             while not done():
                 if self._gone is not None:
                     raise self._gone
@@ -141,6 +149,10 @@ class Channel:
             f"Fail to fetch data within {self.timeout_s:g} seconds: rank {self.rank} waited {what}, and another rank "
             "is gone, or slower than that"
         )
+
+    def wake(self) -> None:
+        """Let the thread look again for what it can do. Called under the lock."""
+        self._wanted.notify()
 
     def start(self) -> None:
         """Start the thread, unless it runs."""
@@ -159,7 +171,7 @@ class Channel:
         """Take leave of the other ranks, as far as they come in time. Closing twice does nothing."""
         with self.changed:
             self._closing = True
-            self.changed.notify_all()
+            self._wanted.notify()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(_BYE_S)
 
@@ -180,7 +192,7 @@ class Channel:
         while True:
             with self.changed:
                 while (job := self._job()) is None:
-                    self.changed.wait(_LOOK_EVERY_S)
+                    self._wanted.wait(_LOOK_EVERY_S)
                 left = self.rank if isinstance(job, _Bye) else NEVER
                 fields = job.fields(self.rank)
             row = [job.epoch, -job.epoch, left, *fields, *[NEVER] * (_FIELDS - 3 - len(fields))]
@@ -267,7 +279,8 @@ class Agreed(Job, Generic[T]):
         self._own: BaseException | None = None  # what this rank's source raised
         self._ahead = _READ_AHEAD_AT_FIRST
         self._round_at = 0.0
-        self._waits = False  # the reader, for room
+        self._room = threading.Condition(channel.lock)  # for the reader
+        self._full = False  # the reader waits for room
         channel.start()
         with channel.changed:
             channel.reading = self
@@ -302,9 +315,16 @@ class Agreed(Job, Generic[T]):
             else:
                 item = self._last
             self._given += 1
-            if self._waits or self._agreed - self._given <= self._ahead // 2:
-                changed.notify_all()
+            self._wake()
             return item
+
+    def _wake(self) -> None:
+        """Wake the reader if it has room, and the messenger if there is something to say."""
+        if self._full and self._read - self._given <= self._ahead // 2:
+            self._full = False
+            self._room.notify()
+        elif self.wants():
+            self._channel.wake()
 
     def _raise(self) -> None:
         self._stop()
@@ -330,6 +350,8 @@ class Agreed(Job, Generic[T]):
             self._last = None
             if self._channel.reading is self:
                 self._channel.reading = None
+            self._full = False
+            self._room.notify()
             self._channel.changed.notify_all()
 
     # -- the reader
@@ -339,10 +361,11 @@ class Agreed(Job, Generic[T]):
         try:
             while True:
                 with changed:
-                    while self._read - self._given >= self._ahead and not self._closed:
-                        self._waits = True
-                        changed.wait(_LOOK_EVERY_S)
-                    self._waits = False
+                    if self._read - self._given >= self._ahead:
+                        self._full = not self._closed
+                        self._wake()
+                    while self._full:
+                        self._room.wait(_LOOK_EVERY_S)
                     if self._closed:
                         return
                 for item in self._items:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
@@ -357,6 +380,7 @@ class Agreed(Job, Generic[T]):
             with changed:
                 self._ended = True
                 changed.notify_all()
+                self._channel.wake()
             close = getattr(self._items, "close", None)
             if close is not None:
                 close()
@@ -368,7 +392,8 @@ class Agreed(Job, Generic[T]):
                 return
             self._ready.append(item)
             self._read += 1
-            self._channel.changed.notify_all()
+            if self.wants():
+                self._channel.wake()
 
     # -- rounds
 
@@ -376,8 +401,10 @@ class Agreed(Job, Generic[T]):
         """Whether this rank has something to say that lets the others go on, and is near enough to need it."""
         if self._over or self._closed:
             return False
-        news = self._ended or self._read > self._agreed
-        return news and self._agreed - self._given <= self._ahead // 2
+        if not self._ended and self._read <= self._agreed:
+            return False
+        left = max(1, self._ahead // 4) if self._full or self._ended else self._ahead // 8
+        return self._agreed - self._given <= left
 
     def fields(self, rank: int) -> list[int]:
         failed = rank if self._own is not None else NEVER
@@ -416,6 +443,7 @@ class Agreed(Job, Generic[T]):
             elif now - self._round_at > _SELDOM_S:
                 self._ahead = max(self._ahead // 2, _READ_AHEAD_AT_FIRST)
             self._round_at = now
+            self._wake()
 
     def fail(self, error: RankError) -> None:
         self._over, self._error = True, self._own or error
