@@ -132,7 +132,7 @@ def _dispatcher(dl: Any) -> psutil.Process:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_dispatching_process_that_is_killed_is_told_in_time_and_the_next_epoch_works(method: str) -> None:
     graph = IterableWrapper(range(200)).map(lambda x: (time.sleep(0.005), x)[1]).sharding_round_robin_dispatch()
-    service = MultiProcessingReadingService(2, multiprocessing_context=method)
+    service = MultiProcessingReadingService(2, multiprocessing_context=method, max_restarts=0)
     with DataLoader2(graph, reading_service=service) as dl:
         it = iter(dl)
         next(it)
