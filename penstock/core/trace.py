@@ -55,7 +55,7 @@ class Trace:
     """The watches of one traced run.
 
     Args:
-        record: called with the name of the pipe whose code begins to run, and with what it has got, each time that changes.
+        record: called with the name of the pipe whose code begins to run, and what it has got, when that changes.
     """
 
     def __init__(self, record: Callable[[str], None] | None = None) -> None:
