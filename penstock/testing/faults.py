@@ -169,7 +169,7 @@ def fail(
         >>> try:
         ...     list(pipe)
         ... except KeyError as error:
-        ...     print(error.__notes__[-1])
+        ...     print(error.__notes__[-1].splitlines()[-1])
         penstock: on its item 0 of item 1 (rank 0, worker 0): 1
         >>> list(pipe)
         [0, 1, 2]
