@@ -181,8 +181,10 @@ class ProcessEpoch(Epoch):
         if again or self._restarts >= session.max_restarts:
             self._closed = True
             error = session.died(worker, self._now(), lane)
-            if not again and session.max_restarts:
-                error.add_note(f"penstock: {self._restarts} were replaced in this epoch, and max_restarts is no more")
+            if not again:
+                error.add_note(
+                    f"penstock: {self._restarts} replaced in this epoch; max_restarts={session.max_restarts}"
+                )
             raise error from None
         self._died[worker.number] = delivered
         self._restarts += 1

@@ -82,6 +82,7 @@ class ProcessSession(Session):
     def replaced(self, worker: Worker) -> None:
         """Start another worker, or dispatching process, in the place of one that is gone or hangs."""
         worker.process.kill()  # it may have closed its socket only
+        worker.process.exitcode(1.0)
         said = report(worker, self.timeout_s)
         worker.receiver.close()
         starter, dispatches = self._starter, worker is self.dispatcher
