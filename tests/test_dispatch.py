@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ import pytest
 
 from penstock import DataLoader2, GraphError, MultiProcessingReadingService, WorkerDied
 from penstock.pipes import IterableWrapper
+from penstock.testing import faults
 from running import within
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
@@ -132,7 +135,7 @@ def _dispatcher(dl: Any) -> psutil.Process:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_dispatching_process_that_is_killed_is_told_in_time_and_the_next_epoch_works(method: str) -> None:
     graph = IterableWrapper(range(200)).map(lambda x: (time.sleep(0.005), x)[1]).sharding_round_robin_dispatch()
-    service = MultiProcessingReadingService(2, multiprocessing_context=method)
+    service = MultiProcessingReadingService(2, multiprocessing_context=method, max_restarts=0)
     with DataLoader2(graph, reading_service=service) as dl:
         it = iter(dl)
         next(it)
@@ -145,6 +148,56 @@ def test_a_dispatching_process_that_is_killed_is_told_in_time_and_the_next_epoch
         assert within(2.0, since=began)
         assert caught.value.pid == killed
         assert list(dl) == list(range(200))
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_dispatching_process_that_is_killed_is_replaced_and_the_sequence_does_not_change(name: str) -> None:
+    expected = epochs(GRAPHS[name](), 0)
+    moments = random.Random(name)
+    service = MultiProcessingReadingService(2, lanes=3, max_restarts=8)  # a late kill shows in the next epoch
+    with DataLoader2(GRAPHS[name](), reading_service=service) as dl:
+        dl.seed(5)
+        for items in expected:
+            at, got = moments.sample(range(8, len(items), 8), 2), []
+            for number, item in enumerate(dl):
+                got.append(item)
+                if number in at:
+                    os.kill(_dispatcher(dl).pid, signal.SIGKILL)
+                    os.kill(dl._session.workers[number % 2].process.pid, signal.SIGKILL)  # type: ignore[union-attr]
+            assert got == items
+
+
+@pytest.mark.parametrize("how", ["kill", "hang"])
+def test_a_fault_ahead_of_it_costs_one_dispatching_process(how: str) -> None:
+    fault = getattr(faults, how)(at=57)
+    graph = IterableWrapper(range(120)).map(fault).sharding_round_robin_dispatch().batch(4)
+    with DataLoader2(graph, reading_service=MultiProcessingReadingService(2, worker_timeout_s=2.0)) as dl:
+        it = iter(dl)
+        first = _dispatcher(dl).pid
+        assert [x for batch in it for x in batch] == list(range(120))
+        assert dl.stats()["restarts"] == 1 and _dispatcher(dl).pid != first
+
+
+@pytest.mark.parametrize(("how", "said"), [("kill", "SIGKILL"), ("hang", "gave nothing for 1 s")])
+def test_an_item_that_ends_it_each_time_is_named_with_its_pipe(how: str, said: str) -> None:
+    fault = getattr(faults, how)(at=57, times=None)
+    graph = IterableWrapper(range(120)).map(fault, name="read").sharding_round_robin_dispatch().batch(4)
+    service = MultiProcessingReadingService(2, worker_timeout_s=1.0)
+    with DataLoader2(graph, reading_service=service) as dl:
+        with pytest.raises(WorkerDied, match=rf"the dispatching process .*{re.escape(said)}.*'read'") as caught:
+            list(dl)
+        assert ("on 57" in str(caught.value)) == (how == "kill")
+
+
+def test_a_worker_behind_it_that_hangs_is_the_one_to_be_replaced() -> None:
+    fault = faults.hang(at=57)
+    graph = IterableWrapper(range(120)).sharding_round_robin_dispatch().map(fault).batch(4)
+    service = MultiProcessingReadingService(2, worker_timeout_s=1.0)
+    with DataLoader2(graph, reading_service=service) as dl:
+        it = iter(dl)
+        first = _dispatcher(dl).pid
+        assert [x for batch in it for x in batch] == list(range(120))
+        assert dl.stats()["restarts"] == 1 and _dispatcher(dl).pid == first
 
 
 def test_leaving_an_epoch_does_not_wait_for_it() -> None:

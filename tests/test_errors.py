@@ -305,7 +305,7 @@ def test_a_killed_fork_server_does_not_hang_the_loader() -> None:
         it = iter(dl)
         next(it)
         assert dl._session is not None
-        os.kill(dl._session._launcher._popen.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        os.kill(dl._session._starter.launcher._popen.pid, signal.SIGKILL)  # type: ignore[attr-defined]
         assert list(it) == list(range(1, 40)), "the workers do not need it"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import pytest
 
 from penstock import DataLoader2, MultiProcessingReadingService, WorkerDied
 from penstock.pipes import IterableWrapper
+from penstock.testing import faults
 from running import within
 
 pytestmark = pytest.mark.usefixtures("no_leftovers")
@@ -138,6 +140,75 @@ def test_max_restarts_is_the_most_of_an_epoch() -> None:
             assert lost == 3
     with pytest.raises(ValueError, match="max_restarts"):
         service(max_restarts=-1)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("at", [0, 21, 39])
+def test_a_worker_that_hangs_is_replaced(method: str, at: int, caplog: Any) -> None:
+    pipe = IterableWrapper(range(40)).sharding_filter().map(faults.hang(at=at), name="slow")
+    options = {"worker_timeout_s": 1.0, "multiprocessing_context": method}
+    with DataLoader2(pipe, reading_service=service(**options)) as dl:
+        assert list(dl) == list(range(40))
+        assert dl.stats()["restarts"] == 1
+    assert re.search(
+        rf"worker {at % 2} .* gave nothing for 1 s; it was in pipe 'slow' .*, at batch {at}, ", caplog.text
+    )
+
+
+def test_an_item_that_hangs_twice_ends_the_epoch_and_the_next_one_works() -> None:
+    fault = faults.hang(at=21, times=2)
+    pipe = IterableWrapper(range(40)).sharding_filter().filter(lambda x: True).map(fault, name="slow")
+    with DataLoader2(pipe, reading_service=service(worker_timeout_s=1.0)) as dl:
+        said = r"worker 1 .* gave nothing for 1 s; it was in pipe 'slow' \(map\(hang\) at .*, at item 10 of lane 1, "
+        with pytest.raises(WorkerDied, match=said) as caught:
+            list(dl)
+        assert re.search(r"0\.\d\d s before; resident memory \d+ MiB$", str(caught.value))
+        assert list(dl) == list(range(40))
+
+
+def test_a_loop_that_takes_its_time_is_no_hang() -> None:
+    pipe = IterableWrapper(range(8)).sharding_filter().map(lambda x: (time.sleep(0.1), x)[1])
+    with DataLoader2(pipe, reading_service=service(worker_timeout_s=0.8, worker_prefetch_cnt=1)) as dl:
+        assert [(x, time.sleep(1.0))[0] if x == 3 else x for x in dl] == list(range(8))
+        assert dl.stats()["restarts"] == 0
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan")])
+def test_the_limit_of_a_wait_is_positive(timeout_s: float) -> None:
+    with pytest.raises(ValueError, match="worker_timeout_s must be positive"):
+        service(worker_timeout_s=timeout_s)
+
+
+def test_one_that_is_killed_for_its_memory_can_be_told_by_that(caplog: Any) -> None:
+    def greedy(x: int) -> int:
+        if x == 7:
+            held.append(bytes(range(256)) * (800 << 10))
+            time.sleep(0.2)
+        return x
+
+    held: list[bytes] = []
+    pipe = IterableWrapper(range(20)).sharding_filter().map(greedy).map(faults.kill(at=7))
+    with DataLoader2(pipe, reading_service=service()) as dl:
+        assert list(dl) == list(range(20))
+    memory = re.search(r"SIGKILL\); it was .*; resident memory (\d+) MiB", caplog.text)
+    assert memory and int(memory[1]) > 200
+
+
+def test_the_item_that_kills_twice_is_named() -> None:
+    fault = faults.kill(at=lambda x: x == "item 22", times=None)
+    graph = IterableWrapper(range(40)).sharding_filter().map("item {}".format).filter(lambda x: True)
+    with DataLoader2(graph.map(fault, name="decode").batch(2), reading_service=service(lanes=4)) as dl:
+        said = r"SIGKILL.*in pipe 'decode' .* on 'item 22', at item 2 of lane 2; it died there again"
+        with pytest.raises(WorkerDied, match=said):
+            list(dl)
+
+
+def test_one_too_many_says_how_many_there_may_be() -> None:
+    pipe = IterableWrapper(range(40)).sharding_filter().map(faults.kill(at=lambda x: x in (9, 19), times=None))
+    pipe = pipe.map(lambda x: (time.sleep(0.005), x)[1])
+    with DataLoader2(pipe, reading_service=service(max_restarts=0)) as dl, pytest.raises(WorkerDied) as caught:
+        list(dl)
+    assert "max_restarts" in "\n".join(caught.value.__notes__)
 
 
 def test_replacing_a_worker_takes_less_than_a_second() -> None:

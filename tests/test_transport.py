@@ -355,10 +355,16 @@ def test_the_record_keeps_what_was_written_last() -> None:
     fd = Arena.create(PAGE)
     worker, trainer = Arena(fd), Arena(fd)
     os.close(fd)
-    worker.record("reading")
-    assert trainer.recorded() == "reading"
-    worker.record("ü" * RECORD_BYTES)
-    assert trainer.recorded().startswith("üü")
+    began = time.monotonic()
+    worker.record("reading", resident_bytes=300 << 20)
+    record = trainer.recorded()
+    assert (record.what, record.waits, record.resident_bytes) == ("reading", False, 300 << 20)
+    assert began <= record.at <= time.monotonic()
+    assert str(record).startswith("reading, 0.0") and str(record).endswith(" s before; resident memory 300 MiB")
+    worker.record("ü" * RECORD_BYTES, waits=True)
+    record = trainer.recorded()
+    assert record.what.startswith("üü") and record.waits
+    assert "memory" not in str(record), "it was not told how much"
 
 
 # -------------------------------------------------------------------------------------------------- kept and forked

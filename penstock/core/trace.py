@@ -39,15 +39,14 @@ class _Watch:
     def __next__(self) -> Any:
         self.trace.entered(self.where)
         try:
-            item = next(self.it)
+            item = self.last = next(self.it)
         except StopIteration:
             raise
         except Exception as error:
             self.trace.blame(error, self)
             raise
         finally:
-            self.trace.left()
-        self.last = item
+            self.trace.left(self)
         self.count += 1
         return item
 
@@ -56,10 +55,10 @@ class Trace:
     """The watches of one traced run.
 
     Args:
-        record: called with the name of the pipe whose code begins to run, each time that changes.
+        record: called with the name of the pipe whose code begins to run, and what it has got, when that changes.
     """
 
-    def __init__(self, record: Callable[[str], None] = lambda name: None) -> None:
+    def __init__(self, record: Callable[[str], None] | None = None) -> None:
         self._record = record
         self._running: list[str] = []
         self._watches: dict[int, _Watch] = {}
@@ -74,13 +73,14 @@ class Trace:
     def entered(self, where: str) -> None:
         """Note that a pipe's code begins to run."""
         self._running.append(where)
-        self._record(where)
+        if self._record is not None:
+            self._record(where)
 
-    def left(self) -> None:
-        """Note that it has returned: the code of the pipe that asked runs on."""
+    def left(self, watch: _Watch) -> None:
+        """Note that it has returned: the code of the pipe that asked runs on, with what it got."""
         self._running.pop()
-        if self._running:
-            self._record(self._running[-1])
+        if self._running and self._record is not None:
+            self._record(f"{self._running[-1]} on {_short.repr(watch.last)}")
 
     def blame(self, error: BaseException, watch: _Watch) -> None:
         """Take an exception down to the first watch that it passes."""

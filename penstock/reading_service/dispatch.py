@@ -12,13 +12,16 @@ from typing import Any
 
 from penstock.core.context import Share
 from penstock.core.dealing import Position, places
-from penstock.core.errors import WorkerDied
 from penstock.core.stream import Stream
 from penstock.reading_service.dispatcher import CHUNKS, DETACHED, END, FeedKey
 from penstock.transport.receiver import Receiver
 from penstock.transport.wire import Disconnected
 
-__all__ = ["Dispatch"]
+__all__ = ["Dispatch", "DispatcherLost"]
+
+
+class DispatcherLost(BaseException):
+    """The dispatching process has gone. No fault of a pipe: it passes through them, and nothing explains it."""
 
 
 class Dispatch:
@@ -74,7 +77,7 @@ class Dispatch:
                 try:
                     message = self._receiver.receive(self._epoch, 0.0)
                 except Disconnected:
-                    raise WorkerDied("the dispatching process has ended") from None
+                    raise DispatcherLost from None
                 if message is not None:
                     of, content = message.content
                     self._arrived[of].append((message.kind, content))
@@ -93,6 +96,10 @@ class Dispatch:
     @property
     def epoch(self) -> int:
         return self._epoch
+
+    def close(self) -> None:
+        """Close this end."""
+        self._receiver.close()
 
 
 class _Lane:

@@ -26,6 +26,7 @@ from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
 from penstock.reading_service.base import Run
+from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.sender import Sender
@@ -62,7 +63,10 @@ class _Lane:
 class _Feed:
     """The source of one dispatching pipe, in one pass, read for all of its lanes."""
 
-    def __init__(self, pipe: IterDataPipe[Any], ctx: Context, share: Share) -> None:
+    def __init__(self, owner: IterDataPipe[Any], ctx: Context, share: Share) -> None:
+        (pipe,) = owner.sources
+        assert isinstance(pipe, IterDataPipe)
+        self.owner = owner
         self.pipe = pipe
         self.ctx = ctx
         self.count = share.count
@@ -107,6 +111,10 @@ class _Feed:
         lane.waiting.append((number, items, self.behind))
         return index if len(lane.waiting) > self.max_skew else None
 
+    def place(self) -> str:
+        """Say which chunk is being read."""
+        return f"{'item' if self.chunk == 1 else 'chunk'} {self.next} ahead of {self.ctx.name(self.owner)!r}"
+
     def close(self) -> None:
         """Close the source."""
         if self.stream is not None:
@@ -125,7 +133,7 @@ class Dispatcher:
     ) -> None:
         self._main = sender
         self._info = info
-        self._arena = arena
+        self._recorder = Recorder(arena, graph, "reading")
         self._names = names(graph)
         self._pipes = {self._names[id(pipe)]: pipe for pipe in self._names.pipes}
         self._workers: dict[int, Sender] = {}  # by the descriptor of their socket
@@ -144,8 +152,10 @@ class Dispatcher:
                 lane.hungry for feed in self._feeds.values() if self._begun(feed) for lane in feed.lanes.values()
             )
             if not busy:
-                self._arena.record("the dispatching process, waiting for workers")
-            for fd, _ in self._poll.poll(0 if busy else None):
+                self._recorder.waiting("workers")
+            ready = self._poll.poll(0 if busy else None)
+            self._recorder.working()
+            for fd, _ in ready:
                 if fd == self._main.fileno():
                     self._main.receive(wait=True)
                     self._obey()
@@ -226,9 +236,8 @@ class Dispatcher:
         feed = self._feeds.get(key[0])
         if feed is None:
             assert self._run is not None
-            pipe = self._pipes[name].sources[0]
-            assert isinstance(pipe, IterDataPipe)
-            run = self._run
+            owner, run = self._pipes[name], self._run
+            assert isinstance(owner, IterDataPipe)
             ctx = Context(
                 self._names,
                 seed=run.seed,
@@ -238,7 +247,7 @@ class Dispatcher:
                 shared=self._shared,
                 bad=run.bad,
             )
-            feed = self._feeds[key[0]] = _Feed(pipe, ctx, share)
+            feed = self._feeds[key[0]] = _Feed(owner, ctx, share)
         lane = feed.lanes.get(index)
         kept = lane is not None and lane.first <= first
         if (lane is not None and lane.sender is not None) or (
@@ -262,10 +271,11 @@ class Dispatcher:
             if not self._begun(feed):
                 continue
             if feed.stream is None and feed.error is None:
+                self._recorder.making = feed
                 feed.begin()
             for index, lane in list(feed.lanes.items()):
                 if lane.hungry:
-                    self._arena.record(f"the dispatching process, in what stands ahead of {key[0]!r}")
+                    self._recorder.making = feed
                     while not lane.waiting and not feed.ended:
                         late = feed.read()
                         if late is not None and late != index:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from time import perf_counter
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from penstock.core.bad import HOLE, carrying
 from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
@@ -17,7 +17,7 @@ from penstock.core.trace import Trace, explain
 from penstock.core.walk import names, walk
 from penstock.reading_service.base import Place, Progress, Run, turns
 
-__all__ = ["END", "Delivery", "begun", "catch_up", "lane_context", "own_lanes", "read_lanes"]
+__all__ = ["END", "Delivery", "Making", "begun", "catch_up", "lane_context", "own_lanes", "read_lanes"]
 
 
 class _End:
@@ -37,6 +37,12 @@ class Delivery(NamedTuple):
     lane: int
     tell: Callable[[], State]
     item: Any
+
+
+class Making(Protocol):
+    """Tells which item is being made, for who looks from another thread."""
+
+    def place(self) -> str: ...
 
 
 def own_lanes(progress: Progress, worker: WorkerInfo) -> tuple[int, ...]:
@@ -95,7 +101,7 @@ def read_lanes(
     outlet: Outlet | None = None,
     own_globals: bool = False,
     record: Callable[[str], None] | None = None,
-    before_item: Callable[[], None] = lambda: None,
+    before_item: Callable[[Making], None] = lambda making: None,
     dispatch: Dispatch | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
@@ -110,7 +116,7 @@ def read_lanes(
         own_globals: seed ``random``, ``numpy.random`` and torch, where the graph has a function that could use them:
             for each block, or once with lanes.
         record: run traced, and call this with the name of each pipe that is entered.
-        before_item: called ahead of each item; may raise to leave.
+        before_item: called ahead of each item, with what tells its place; may raise to leave.
         dispatch: the way to the dispatching process, if there is one.
     """
     progress = run.progress
@@ -138,7 +144,10 @@ def read_lanes(
             seed_globals(hash_key(run.seed, run.epoch, "globals", worker.rank, worker.worker_id))
         among = _among_all(worker)
         step, block = (among.world_size, among.first_block(progress.next)) if blocks else (1, 0)
-        anchors = {lane: _Anchor(stream.state, block, step) for lane, stream in streams.items()}
+        anchors = {
+            lane: _Anchor(stream.state, None if blocks else lane, block or progress.given.get(str(lane), 0), step)
+            for lane, stream in streams.items()
+        }
         order = list(alive)
 
         def seed_block(number: int) -> None:
@@ -146,9 +155,9 @@ def read_lanes(
                 seed_globals(hash_key(run.seed, run.epoch, "globals", number))
 
         for lane in turns(order, progress.given):
-            before_item()
-            seed_block(block)
             stream, anchor = streams[lane], anchors[lane]
+            before_item(anchor)
+            seed_block(block)
             if anchor.given >= anchor.every:
                 anchor.tell()
             try:
@@ -184,8 +193,9 @@ def read_lanes(
 class _Anchor:
     """A lane's state, not far behind: for who asks, and for the run that explains an error."""
 
-    def __init__(self, state: Callable[[], State], number: int, step: int) -> None:
+    def __init__(self, state: Callable[[], State], lane: int | None, number: int, step: int) -> None:
         self._tell = state
+        self.lane = lane  # None with blocks
         self.number = number  # of the item that comes next behind `state`
         self.step = step
         self.given = 0  # items since
@@ -201,6 +211,11 @@ class _Anchor:
         if perf_counter() - began > _CHEAP_S:
             self.every = min(2 * self.every, _ANCHOR_AT_MOST)
         return self.state
+
+    def place(self) -> str:
+        """Say which item is being made. Any thread may ask."""
+        number = self.number + self.given * self.step
+        return f"batch {number}" if self.lane is None else f"item {number} of lane {self.lane}"
 
     def last(self) -> State:
         """Return a state that was told before: behind a lane's end there is none."""

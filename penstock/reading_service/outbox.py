@@ -21,11 +21,11 @@ from typing import Any, Protocol
 from penstock.core.errors import TransportError
 from penstock.transport.wire import Disconnected
 
-__all__ = ["BUNDLE", "ENDED", "FAILED", "Carrier", "Outbox"]
+__all__ = ["BUNDLE", "ENDED", "FAILED", "LOST", "Carrier", "Outbox"]
 
 # The kinds of messages: a lane, which has ended; an exception; [(lane, item), ...] and {lane: the state behind its last
-# item}.
-ENDED, FAILED, BUNDLE = range(3)
+# item}; nothing, the dispatching process is gone.
+ENDED, FAILED, BUNDLE, LOST = range(4)
 
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 120

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.reading_service.base import Epoch, Place, Run, turns
-from penstock.reading_service.outbox import BUNDLE, FAILED
+from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
 from penstock.transport.wire import Disconnected
 
 __all__ = ["ProcessEpoch", "Workers"]
@@ -28,11 +29,13 @@ class Workers(Protocol):
         everyone: those, and the dispatching process.
         dispatcher: that, or None.
         max_restarts: how many workers may be replaced in an epoch.
+        timeout_s: for how long one may give nothing while the loop waits for it; None for ever.
     """
 
     place: Place
     num_workers: int
     max_restarts: int
+    timeout_s: float | None
     workers: Any
     everyone: Any
     dispatcher: Any
@@ -45,8 +48,16 @@ class Workers(Protocol):
         """Return the error for a worker that is gone."""
         ...
 
-    def replaced(self, worker: Any) -> Any:
-        """Start another worker in the place of one that is gone, and return it."""
+    def hung(self, worker: Any) -> Any:
+        """Return whose fault it is that a worker gave nothing for too long: its own, or that of one it waits for."""
+        ...
+
+    def replaced(self, worker: Any) -> None:
+        """Start another worker, or dispatching process, in the place of one that is gone or hangs."""
+        ...
+
+    def next_number(self) -> int:
+        """Return a number for the messages of an epoch, or of one that begins again."""
         ...
 
     def break_(self) -> None:
@@ -80,10 +91,7 @@ class ProcessEpoch(Epoch):
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
         self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
-        if session.dispatcher is not None:
-            session.dispatcher.receiver.command("epoch", number, self._run)
-        for worker in session.workers:
-            self._begin(worker)
+        self._begin_all()
 
     def __next__(self) -> Any:
         with self._lock:
@@ -131,11 +139,15 @@ class ProcessEpoch(Epoch):
             raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
         session = self._session
         worker = session.workers[self._worker_of(lane)]
+        began, limit = time.monotonic(), session.timeout_s
         try:
             while (message := worker.receiver.receive(self._number, _LOOK_EVERY_S)) is None:
                 if self._closed:
                     return False
                 if worker.process.exitcode(0) is not None:
+                    raise Disconnected
+                if limit is not None and time.monotonic() - began > limit:
+                    worker = session.hung(worker)
                     raise Disconnected
         except Disconnected:
             self._replace(worker, lane)
@@ -147,6 +159,9 @@ class ProcessEpoch(Epoch):
         if message.kind == BUNDLE:
             self._bundles[worker.number] = _Bundle(*message.content)
             return True
+        if message.kind == LOST:
+            self._replace(session.dispatcher, lane)
+            return False
         if message.kind == FAILED:
             self._closed = True
             raise session.raised(message.content, self._run, lane)
@@ -157,22 +172,44 @@ class ProcessEpoch(Epoch):
         """Let another worker go on behind the last item that a dead one delivered.
 
         All that it had made and not delivered is made again; so an item that killed two workers in a row is an error.
+        Where it is the dispatching process, all workers go back to their last delivered items: what is on its way from
+        them has been made of what nobody can deal out again from there.
         """
-        session, count = self._session, self._delivered
-        again = self._died.get(worker.number) == count[worker.number]
+        session = self._session
+        dispatches = worker is session.dispatcher
+        delivered = sum(self._delivered) if dispatches else self._delivered[worker.number]
+        again = self._died.get(worker.number) == delivered
         if again or self._restarts >= session.max_restarts:
             self._closed = True
-            raise session.died(worker, self._now(), lane) from None
-        self._died[worker.number] = count[worker.number]
+            error = session.died(worker, self._now(), lane)
+            if not again:
+                error.add_note(
+                    f"penstock: {self._restarts} replaced in this epoch; max_restarts={session.max_restarts}"
+                )
+            raise error from None
+        self._died[worker.number] = delivered
         self._restarts += 1
         try:
-            self._begin(session.replaced(worker))
+            session.replaced(worker)
+            if dispatches:
+                self._number = session.next_number()
+                self._begin_all()
+            else:
+                self._begin(session.workers[worker.number])
         except BaseException:
             session.break_()
             self._closed = True
             raise
 
+    def _begin_all(self) -> None:
+        session = self._session
+        if session.dispatcher is not None:
+            session.dispatcher.receiver.command("epoch", self._number, self._now())
+        for worker in session.workers:
+            self._begin(worker)
+
     def _begin(self, worker: Any) -> None:
+        self._bundles[worker.number] = _Bundle((), {})
         worker.receiver.command("epoch", self._number, self._now())
 
     def _now(self) -> Run:

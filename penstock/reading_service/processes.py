@@ -25,6 +25,11 @@ class MultiProcessingReadingService(ReadingService):
     The sequence of batches is that of one process, for any number of workers, as long as each step behind the sharding
     point makes one item of one, or a batch; behind anything else it depends on the number of lanes.
 
+    A worker that is lost, killed or out of memory, is replaced: another one goes on behind the last item that was
+    delivered, and the sequence is what it would have been. What the lost one had made and not delivered is made again,
+    so **functions may run more than once for an item**: what they write must bear that. Where a graph has a dispatching
+    process, the same holds for it.
+
     Args:
         num_workers: how many; 0 runs the graph in this process.
         multiprocessing_context: ``forkserver`` (default), ``spawn`` or ``fork``. Lambdas and everything of the main
@@ -36,9 +41,12 @@ class MultiProcessingReadingService(ReadingService):
             `SeedGenerator`.
         lanes: how many lanes a graph has that does not divide into blocks; ``num_workers`` for each rank unless given,
             or set by a restored state.
-        max_restarts: how many workers that died are replaced in an epoch. Another one goes on behind the last item that
-            was delivered, and the sequence is what it would have been. One that dies again at the same item, or one too
-            many, ends the epoch with `WorkerDied`.
+        max_restarts: how many workers that are lost are replaced in an epoch. One that is lost again at the same item,
+            or one too many, ends the epoch with `WorkerDied`, which says how, in which pipe, at which item, and with
+            how much memory.
+        worker_timeout_s: a worker that gives nothing for so long, while the loop waits for it, hangs: it is killed, and
+            replaced like one that died. Let it be more than the slowest item takes, and than a worker takes to start.
+            Without it, the loop waits for ever.
         buffer_bytes: how much shared memory batches on their way may take, over all workers; a quarter of the free
             memory, and at most 2 GiB, unless given. Memory is used only as batches need it.
 
@@ -62,10 +70,13 @@ class MultiProcessingReadingService(ReadingService):
         *,
         lanes: int | None = None,
         max_restarts: int = 3,
+        worker_timeout_s: float | None = None,
         buffer_bytes: int | None = None,
     ) -> None:
         if max_restarts < 0:
             raise ValueError(f"max_restarts must not be negative, got {max_restarts}")
+        if worker_timeout_s is not None and not worker_timeout_s > 0:
+            raise ValueError(f"worker_timeout_s must be positive, or None for no limit, got {worker_timeout_s}")
         if num_workers < 0:
             raise ValueError(f"num_workers must not be negative, got {num_workers}")
         if worker_prefetch_cnt < 0 or main_prefetch_cnt < 0:
@@ -86,6 +97,7 @@ class MultiProcessingReadingService(ReadingService):
         self.worker_reset_fn = worker_reset_fn
         self.lanes = lanes
         self.max_restarts = max_restarts
+        self.worker_timeout_s = worker_timeout_s
         self.buffer_bytes = buffer_bytes
 
     def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:

@@ -75,6 +75,10 @@ class SplitSession(Session):
                 made[id(pipe)] = pipe.with_sources(*(made[id(source)] for source in pipe.sources))
         self._root: Any = made[id(root)]
 
+    @property
+    def restarts(self) -> int:
+        return getattr(self.inner, "restarts", 0)
+
     def epoch(self, run: Run) -> Epoch:
         if run.progress.lanes != self.lanes:
             raise StateError(

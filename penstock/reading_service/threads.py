@@ -77,6 +77,7 @@ class ThreadSession(Session):
 
     dispatcher = None
     max_restarts = 0
+    timeout_s: float | None = None
 
     def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService, place: Place) -> None:
         self.plan = plan(graph)
@@ -93,8 +94,7 @@ class ThreadSession(Session):
         self._finalizer = weakref.finalize(self, _close, self.workers)
 
     def epoch(self, run: Run) -> Epoch:
-        self._epochs += 1
-        return ProcessEpoch(self, run, self._epochs)
+        return ProcessEpoch(self, run, self.next_number())
 
     def raised(self, content: BaseException, run: Run, lane: int) -> BaseException:
         """Return the exception that a thread sent."""
@@ -104,9 +104,17 @@ class ThreadSession(Session):
         """Return the error for a thread that is gone."""
         return RuntimeError(f"{worker.thread.name} ended without a word")
 
-    def replaced(self, worker: Any) -> Any:
+    def replaced(self, worker: Any) -> None:
         """Never: a thread does not die alone."""
         raise NotImplementedError
+
+    def hung(self, worker: Any) -> Any:
+        """Never: there is no limit."""
+        raise NotImplementedError
+
+    def next_number(self) -> int:
+        self._epochs += 1
+        return self._epochs
 
     def break_(self) -> None:
         """Nothing: a queue has no messages that could be left half read."""
@@ -207,7 +215,7 @@ class _Worker:
 def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit: int) -> None:
     outbox = Outbox(channel, limit)
 
-    def before_item() -> None:
+    def before_item(making: Any) -> None:
         if channel.ahead + len(outbox) >= limit:
             outbox.flush()
             channel.wait(limit)

@@ -1,8 +1,7 @@
 """What a worker process does: it waits for an epoch, runs its lanes, and sends what they yield.
 
 One thread runs the graph and talks to the main process. Others end the process when the trainer has died, send what
-waits too long, and write down, 50 times a second, in which pipe the first one is, for the message in case the worker
-dies.
+waits too long, and write down what the first one is doing, for the message in case the worker dies.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ from penstock.core.context import Outlet, WorkerInfo
 from penstock.core.errors import StateError, TransportError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
-from penstock.core.walk import describe, names, walk
+from penstock.core.walk import describe, names
 from penstock.reading_service.base import Run
-from penstock.reading_service.dispatch import Dispatch
+from penstock.reading_service.dispatch import Dispatch, DispatcherLost
 from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
-from penstock.reading_service.lanes import END, own_lanes, read_lanes
-from penstock.reading_service.outbox import ENDED, FAILED, Outbox
+from penstock.reading_service.lanes import END, Making, own_lanes, read_lanes
+from penstock.reading_service.outbox import ENDED, FAILED, LOST, Outbox
+from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.payload import load_payload
@@ -41,12 +41,11 @@ __all__ = ["DISPATCHER", "main", "run"]
 DISPATCHER = -1  # the number by which the dispatching process knows itself
 
 
-_SAMPLE_EVERY_S = 0.02
 _GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed
 
 
-class _Cancelled(Exception):
-    """The main process has given another command."""
+class _Cancelled(BaseException):
+    """The main process has given another command. It passes through the pipes, and nothing explains it."""
 
 
 def main(trainer: int, sock_fd: int, arena_fd: int, graph_fd: int) -> None:
@@ -110,7 +109,6 @@ class _Worker:
         self, sender: Sender, arena: Arena, info: WorkerInfo, graph: IterDataPipe[Any], options: dict[str, Any]
     ) -> None:
         self._sender = sender
-        self._arena = arena
         self._info = info
         self._dispatch: Dispatch | None = None
         self._limit: int = options["ahead"]
@@ -121,19 +119,22 @@ class _Worker:
             torch.set_num_threads(1)
         self._graph = graph = initialized(options["init_fn"], graph, info, f"worker_init_fn of worker {info.worker_id}")
         self._divided = options["init_fn"] is not None and is_divided(graph, info)
-        _sample(self._arena, self._graph)
+        self._recorder = Recorder(arena, self._graph, "reading")
 
     def serve(self) -> None:
         """Run what the main process orders."""
         while True:
-            self._arena.record("waiting for the main process")
+            self._recorder.waiting("the main process")
             while not self._sender.commands:
                 self._sender.receive(wait=True)
+            self._recorder.working()
             name, epoch, *rest = self._sender.commands.popleft()
             try:
                 if name in ("epoch", "trace"):
                     self._epoch(epoch, *rest, traced=name == "trace")
                 elif name == "dispatch":
+                    if self._dispatch is not None:  # that process is gone, and this is another one
+                        self._dispatch.close()
                     sock, arena_fd = socket.socket(fileno=self._sender.fds.popleft()), self._sender.fds.popleft()
                     self._dispatch = Dispatch(Receiver(sock, Arena(arena_fd), 1), self._wait)
                     os.close(arena_fd)
@@ -141,6 +142,9 @@ class _Worker:
                 continue
             except Disconnected:
                 raise
+            except DispatcherLost:
+                self._outbox.flush(states=False)
+                self._sender.send(LOST, epoch, None)
             except Exception as error:
                 self._outbox.flush(states=False)
                 self._sender.send(FAILED, epoch, encode_error(error, _remote(error)))
@@ -174,7 +178,7 @@ class _Worker:
             worker=self._info,
             outlet=outlet,
             own_globals=True,
-            record=self._arena.record if traced else None,
+            record=self._recorder.entered if traced else None,
             before_item=self._before_item,
             dispatch=None if traced else dispatch,
         )
@@ -194,15 +198,18 @@ class _Worker:
         finally:
             deliveries.close()  # type: ignore[attr-defined]  # a generator
 
-    def _before_item(self) -> None:
+    def _before_item(self, making: Making) -> None:
         """Wait until the main process is near enough; leave where it has something else to do."""
         sender, outbox = self._sender, self._outbox
+        self._recorder.making = making
         if sender.ahead + len(outbox) >= self._limit:
             outbox.flush()
             sender.receive(wait=False)
-            while sender.ahead >= self._limit and not sender.commands:
-                self._arena.record("waiting for the main process")
-                sender.receive(wait=True)
+            if sender.ahead >= self._limit and not sender.commands:
+                self._recorder.waiting("the main process")
+                while sender.ahead >= self._limit and not sender.commands:
+                    sender.receive(wait=True)
+                self._recorder.working()
             outbox.resume()
         elif not len(outbox):
             sender.receive(wait=False)
@@ -211,10 +218,12 @@ class _Worker:
 
     def _wait(self, fd: int) -> None:
         """Wait for the dispatching process; leave where the main process has something else to do."""
-        sender = self._sender
+        sender, recorder = self._sender, self._recorder
         while not sender.commands:
             self._outbox.flush(states=False)
+            recorder.waiting("the dispatching process")
             ready = select.select([fd, sender.fileno()], [], [])[0]
+            recorder.working()
             if sender.fileno() in ready:
                 sender.receive(wait=True)
             if fd in ready:
@@ -242,29 +251,3 @@ def _end_with(trainer: int, sock: socket.socket) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, name="penstock-watch", daemon=True).start()
-
-
-def _sample(arena: Arena, graph: IterDataPipe[Any]) -> None:
-    """Keep the arena's record up to date: which pipe's function the main thread is in."""
-    named = names(graph)
-    functions: dict[Any, str] = {}
-    for pipe in walk(graph):
-        for value in (*vars(pipe).values(), *vars(type(pipe)).values()):
-            call = getattr(type(value), "__call__", None)  # noqa: B004  # its code is wanted, not whether it is there
-            code = getattr(value, "__code__", None) or getattr(call, "__code__", None)
-            if code is not None:
-                where = f"pipe {named[id(pipe)]!r} ({describe(pipe)})"
-                functions[code] = f"{functions[code]}, or in {where}" if code in functions else where
-    main_thread = threading.main_thread().ident
-
-    def watch() -> None:
-        while True:
-            time.sleep(_SAMPLE_EVERY_S)
-            frame: Any = sys._current_frames().get(main_thread or 0)
-            while frame is not None and frame.f_code not in functions:
-                frame = frame.f_back
-            if frame is not None:
-                arena.record(functions[frame.f_code])
-            del frame
-
-    threading.Thread(target=watch, name="penstock-record", daemon=True).start()

@@ -1,8 +1,8 @@
 """Anonymous shared memory: one arena a worker, mapped by the worker and by the main process.
 
 An arena is a memfd: it has no name, so nothing can collide with it or be left over, and its pages exist only once they
-have been touched. Where there is no memfd it is an unlinked temporary file. Its first page is the worker's *record*:
-what it is doing, for the message in case it dies.
+have been touched. Where there is no memfd it is an unlinked temporary file. Its first page is the worker's record
+(`penstock.transport.record`).
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import os
 import tempfile
 from typing import Final
 
+from penstock.transport.record import RECORD_BYTES, Record, read_record, write_record
+
 __all__ = ["ALIGN", "RECORD_BYTES", "Arena", "anonymous_file", "default_budget"]
 
-RECORD_BYTES: Final = mmap.PAGESIZE
 ALIGN: Final = 64  # a cache line, and enough for every dtype
 _MOST_BY_DEFAULT: Final = 2 << 30
 
@@ -62,13 +63,10 @@ class Arena:
         except BufferError:
             pass
 
-    def record(self, text: str) -> None:
+    def record(self, what: str, *, waits: bool = False, resident_bytes: int = 0) -> None:
         """Write what the worker is doing."""
-        data = text.encode()[: RECORD_BYTES - 2]
-        self.map[2 : 2 + len(data)] = data
-        self.map[0:2] = len(data).to_bytes(2, "little")
+        write_record(self.map, what, waits=waits, resident_bytes=resident_bytes)
 
-    def recorded(self) -> str:
+    def recorded(self) -> Record:
         """Read what the worker wrote last."""
-        length = int.from_bytes(self.map[0:2], "little")
-        return self.map[2 : 2 + length].decode(errors="replace")
+        return read_record(self.map)

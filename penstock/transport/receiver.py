@@ -11,6 +11,7 @@ from typing import Any
 
 from penstock.transport.arena import Arena
 from penstock.transport.lending import Lender
+from penstock.transport.record import Record
 from penstock.transport.wire import CHUNK, COMMAND, ENTRY, HEAD, INLINE, NO_SLOT, Disconnected, Message
 
 __all__ = ["Receiver"]
@@ -33,9 +34,15 @@ class Receiver:
         sock.setblocking(False)
 
     def command(self, *command: Any, fds: Sequence[int] = ()) -> None:
-        """Send a command, and descriptors with it: those only as long as nothing else waits to be sent."""
+        """Send a command, and descriptors with it.
+
+        Raises:
+            OSError: descriptors cannot be sent: the other end is closed, or does not read what was sent before.
+        """
         data = pickle.dumps(command, 5)
         if fds:
+            if self._outbox:
+                raise BlockingIOError("the other end does not read, and descriptors cannot wait")
             socket.send_fds(self._sock, [COMMAND.pack(len(data)) + data], list(fds))
             return
         self._outbox += COMMAND.pack(len(data)) + data
@@ -65,7 +72,7 @@ class Receiver:
                     return None
                 self._poll.poll(min(1000.0, (deadline - now) * 1000 + 1))
 
-    def recorded(self) -> str:
+    def recorded(self) -> Record:
         """Return what the worker said that it was doing."""
         return self._arena.recorded()
 
