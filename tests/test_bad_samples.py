@@ -22,6 +22,7 @@ from penstock import (
     StateError,
     ThreadingReadingService,
     TooManyBadSamples,
+    WorkerDied,
 )
 from penstock.pipes import IterableWrapper
 from ranks import ranks
@@ -225,24 +226,35 @@ def test_counters_and_items_are_right_behind_a_resume(graph: str, service: str) 
 
 @pytest.mark.usefixtures("no_leftovers")
 def test_counters_are_right_behind_a_replacement() -> None:
-    def pids(x: Any) -> Any:
-        return load(x), os.getpid()
-
-    graph = numbers(400).map(pids).batch(3)
-    with DataLoader2(graph) as dl:
-        dl.seed(5)
-        with pytest.raises(ValueError, match="no sample"):
-            list(dl)
-    expected = [[x for x, _ in batch] for batch in run(graph, None)[0]]
+    graph = numbers(400).map(load).batch(3)
+    expected = run(graph, None)[0]
     with DataLoader2(graph, reading_service=MultiProcessingReadingService(2), bad_samples=SKIP) as dl:
         dl.seed(5)
         found = []
         for i, batch in enumerate(dl):
-            found.append([x for x, _ in batch])
-            if i in (1, 5):
-                os.kill(batch[0][1], signal.SIGKILL)
+            found.append(batch)
+            if i in (1, 40):
+                os.kill(dl._session.workers[i % 2].process.pid, signal.SIGKILL)  # type: ignore[union-attr]
         assert found == expected
         assert dl.stats()["skipped"] == len(BAD) and dl.stats()["restarts"] >= 1
+
+
+@pytest.mark.usefixtures("no_leftovers")
+def test_what_kills_two_workers_is_skipped_with_its_batch() -> None:
+    def deadly(x: int) -> int:
+        if x == 10:
+            os._exit(3)
+        return x
+
+    graph = IterableWrapper(range(24)).sharding_filter().map(deadly).batch(3)
+    with DataLoader2(graph, reading_service=MultiProcessingReadingService(2), bad_samples=SKIP) as dl:
+        assert list(dl) == [[x, x + 1, x + 2] for x in range(0, 24, 3) if x != 9]
+        assert dl.stats()["skipped"] == 1 and dl.stats()["restarts"] == 2
+    with (
+        DataLoader2(graph, reading_service=MultiProcessingReadingService(2)) as dl,
+        pytest.raises(WorkerDied, match="exit code 3"),
+    ):
+        list(dl)
 
 
 def test_ranks_take_equal_steps_with_the_last_batch_again_where_one_is_lost() -> None:

@@ -73,6 +73,9 @@ class BadSamples:
     loses all of its samples is left out; where several ranks must take as many steps, the last batch is repeated in its
     place, and ``dl.is_padding`` is true.
 
+    What kills two worker processes in a row is a bad sample as well, where the graph divides into blocks: its whole
+    batch is left out, and counts as one sample.
+
     Args:
         action: ``raise``, or ``skip``: go on without the sample.
         limit: how many samples an epoch may skip, for each rank: a number, or a float below 1 for a share of the

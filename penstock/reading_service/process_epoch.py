@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from penstock.core.bad import HOLE, Lossy
 from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
 from penstock.transport.wire import Disconnected
@@ -180,8 +181,12 @@ class ProcessEpoch(Epoch):
         delivered = sum(self._delivered) if dispatches else self._delivered[worker.number]
         again = self._died.get(worker.number) == delivered
         if again or self._restarts >= session.max_restarts:
-            self._closed = True
             error = session.died(worker, self._now(), lane)
+            if again and self._may_pass_over(worker):
+                self._pass_over(worker, error)
+                return
+            self._closed = True
+            session.break_()
             if not again:
                 error.add_note(
                     f"penstock: {self._restarts} replaced in this epoch; max_restarts={session.max_restarts}"
@@ -200,6 +205,24 @@ class ProcessEpoch(Epoch):
             session.break_()
             self._closed = True
             raise
+
+    def _may_pass_over(self, worker: Any) -> bool:
+        """Whether what killed two workers may be left out. Behind a lane's item nobody comes without making it."""
+        bad = self._run.bad
+        skips = bad is not None and bad.action == "skip" and self._restarts < self._session.max_restarts
+        return skips and self._blocks and worker is not self._session.dispatcher
+
+    def _pass_over(self, worker: Any, error: BaseException) -> None:
+        """Leave out the block that killed two workers: a hole stands in its place."""
+        block = self._session.place.first_block(self.progress.next)
+        place = {"rank": self._session.place.rank, "worker": worker.number, "epoch": self._run.epoch, "batch": block}
+        loss = {"source": f"batch {block}", "place": place, "error": f"{type(error).__name__}: {error}"}
+        self._restarts += 1
+        self._session.replaced(worker)
+        self.progress.next += self._world  # for who begins in its place
+        self._begin(self._session.workers[worker.number])
+        self.progress.next -= self._world
+        self._bundles[worker.number] = _Bundle([(0, Lossy(HOLE, [loss]))], {})
 
     def _begin_all(self) -> None:
         session = self._session

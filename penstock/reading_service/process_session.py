@@ -132,8 +132,7 @@ class ProcessSession(Session):
         return hung
 
     def died(self, worker: Worker, run: Run, lane: int) -> WorkerDied:
-        """Return the error for a worker that is gone, or hangs, and is not replaced any more."""
-        self._broken = True
+        """Return the error for a worker that is gone, or hangs, and was lost there before."""
         worker.process.kill()
         return lost(worker, self.timeout_s, self._starter, run, lane)
 
