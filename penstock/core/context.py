@@ -105,6 +105,7 @@ class Context:
         dispatch: who deals what stands ahead of a dispatching pipe, in a worker beside a dispatching process.
         thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
+        given: tells how many items the lane has given, or another number that changes with each; None if nobody can.
         trace: set while a failed batch is run again to find out which pipe and item it was.
     """
 
@@ -119,6 +120,7 @@ class Context:
     dispatch: Dispatch | None = None
     thread: str | None = None
     outlet: Outlet | None = None
+    given: Callable[[], int] | None = None
     trace: Trace | None = None
 
     def build(
