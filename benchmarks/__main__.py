@@ -21,6 +21,10 @@ from benchmarks import (
     b11_items,
     b12_shutdown,
     b13_fullsync,
+    b14_resume,
+    b15_threads,
+    b16_state,
+    b17_scale,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
 from benchmarks._record import as_json
@@ -44,6 +48,10 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B12": b12_shutdown.groups,
     "B11": b11_items.groups,
     "B13": b13_fullsync.groups,
+    "B14": b14_resume.groups,
+    "B15": b15_threads.groups,
+    "B16": b16_state.groups,
+    "B17": b17_scale.groups,
 }
 
 

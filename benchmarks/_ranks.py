@@ -21,11 +21,10 @@ def together(work: Callable[..., Callable[[], float]], args: Mapping[str, object
 
     with tempfile.TemporaryDirectory() as folder:
         target = f"{work.__module__}:{work.__qualname__}"
+        command = [sys.executable, "-m", "benchmarks._ranks"]
         children = [
             subprocess.Popen(
-                [sys.executable, "-m", "benchmarks._ranks", f"{folder}/store", str(rank), str(world), target]
-                + [json.dumps(dict(args))],
-                cwd=ROOT,
+                [*command, f"{folder}/store", str(rank), str(world), target, json.dumps(dict(args))], cwd=ROOT
             )
             for rank in range(1, world)
         ]

@@ -71,4 +71,34 @@ BARS = (
         for kind in ("blocks", "lanes")
         for clock in ("wall", "processor")
     ),
+    *(
+        Bar(
+            "B14",
+            f"{kind}: resumed at 1, 50, 99%, longest / shortest",
+            f"penstock {kind}",
+            (f"StatefulDataLoader {kind}",),
+            at_most=1.5,
+        )
+        for kind in ("csv", "jsonl")
+    ),
+    *(
+        Bar("B15", f"2 threads / 2 processes, {what}", f"threads, {what}", (f"processes, {what}",), ratio=0.8)
+        for what in ("zstd", "numpy")
+    ),
+    Bar("B16", "state_dict(), 8 lanes", "state_dict", at_most=1.0),
+    Bar("B16", "its size for a lane", "state of a lane", at_most=4.0),
+    *(
+        Bar(
+            "B16",
+            f"{bench}, a state every 100 batches / none",
+            f"{bench}, asked",
+            (f"{bench}, never asked",),
+            ratio=0.95,
+        )
+        for bench in ("B1", "B3")
+    ),
+    *(
+        Bar("B17", f"a worker of 1,024 x 8, 100M items: {source}", source, at_least=1_000)
+        for source in ("list", "table", "shuffled")
+    ),
 )

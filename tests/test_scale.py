@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -12,7 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock import DataLoader2, InProcessReadingService, MultiProcessingReadingService
 from penstock.core.context import WorkerInfo
+from penstock.core.dealing import Feed
 from penstock.core.errors import RankError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
@@ -274,3 +277,87 @@ class _Alone:
 
     def told(self, content: Any, by: int) -> Any:
         return "another rank's first item"
+
+
+# -------------------------------------------------------------------------------------------------------------- skew
+
+
+class Enough(BaseException):
+    """Not an Exception: what led to one is run again, to name the item, and this has no end."""
+
+
+def endless(keep: Any, *, dispatched: bool = False) -> Any:
+    pipe = IterableWrapper(range(10**12), deepcopy=False)
+    pipe = pipe.sharding_round_robin_dispatch() if dispatched else pipe.sharding_filter()
+    return pipe.filter(keep)
+
+
+def test_a_lane_that_never_gives_anything_of_an_endless_source_is_named_and_the_others_stay_small(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held, pull = 0, Feed._pull
+
+    def watched(feed: Feed[Any], lane: int) -> bool:
+        nonlocal held
+        there = pull(feed, lane)
+        held = max(held, len(feed._rounds))
+        if feed._base + len(feed._rounds) > 300_000:
+            raise Enough
+        return there
+
+    monkeypatch.setattr(Feed, "_pull", watched)
+    dl = DataLoader2(endless(lambda x: x % 4 != 2), reading_service=InProcessReadingService(lanes=4))
+    with dl, pytest.raises(Enough), caplog.at_level(logging.WARNING, "penstock"):
+        list(dl)
+    assert 0 < held <= 256
+    assert caplog.text.count("without giving any") == 1
+    assert "lane 2 has read about 65536 items from 'sharding_filter'" in caplog.text
+
+
+def test_one_lane_in_ten_with_all_the_data_holds_a_bounded_number_of_rounds(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    held, pull = 0, Feed._pull
+
+    def watched(feed: Feed[Any], lane: int) -> bool:
+        nonlocal held
+        there = pull(feed, lane)
+        held = max(held, len(feed._rounds))
+        return there
+
+    monkeypatch.setattr(Feed, "_pull", watched)
+    pipe = IterableWrapper(range(20_000), deepcopy=False).sharding_filter().filter(lambda x: x % 10 == 7)
+    service = InProcessReadingService(lanes=10)
+    with DataLoader2(pipe, reading_service=service) as dl, caplog.at_level(logging.WARNING, "penstock"):
+        it = iter(dl)
+        found = list(islice(it, 1000))
+        state = dl.state_dict()
+        found += it
+    assert found == list(range(7, 20_000, 10)) and 0 < held <= 256
+    with DataLoader2(pipe, reading_service=InProcessReadingService()) as dl:
+        dl.load_state_dict(state)
+        assert list(dl) == found[1000:]
+
+
+@pytest.mark.parametrize("dispatched", [False, True])
+def test_workers_do_not_wait_for_a_lane_that_another_one_reads_in_vain(dispatched: bool) -> None:
+    """Worker 1's lane gives nothing: the loop waits for it, as the order says, and leaving the loop is no deadlock."""
+    pipe = endless(lambda x: x % 2 == 0, dispatched=dispatched)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+        it = iter(dl)
+        assert next(it) == 0
+        waiting = threading.Thread(target=lambda: next(it, None), daemon=True)
+        waiting.start()
+        waiting.join(1.0)
+        assert waiting.is_alive()
+    waiting.join(10)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize("dispatched", [False, True])
+def test_a_filter_that_follows_the_stride_gives_all_of_it_on_workers(dispatched: bool) -> None:
+    source = IterableWrapper(range(6_000), deepcopy=False)
+    pipe = source.sharding_round_robin_dispatch() if dispatched else source.sharding_filter()
+    for keep, wanted in ((lambda x: x % 2 == 0, range(0, 6_000, 2)), (lambda x: x % 10 == 7, range(7, 6_000, 10))):
+        with DataLoader2(pipe.filter(keep), reading_service=MultiProcessingReadingService(2, lanes=10)) as dl:
+            assert sorted(dl) == list(wanted)

@@ -12,6 +12,7 @@ from penstock.core.dealing import deal
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
+from penstock.pipes._quiet import watched
 
 T = TypeVar("T")
 
@@ -123,6 +124,8 @@ class ShardingFilter(IterDataPipe[T]):
         else:
             stream, position = deal(build, share, (start[0], start[1]), feed)
         stream.state = lambda: {name: list(position())}
+        if share.lane is not None and ctx.given is not None and ctx.trace is None:
+            stream.it = watched(stream.it, share.lane, name, ctx.given)
         return stream
 
 

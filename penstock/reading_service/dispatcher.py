@@ -49,7 +49,7 @@ class _Lane:
         self.sender: Sender | None = None  # None: it has not opened the feed yet
         self.first = first  # the first chunk that it wants
         self.waiting: deque[tuple[int, list[Any], Any]] = deque()  # chunk, items, the source's state behind it
-        self.ahead: Any = None  # the source's state ahead of the first that waits
+        self.ahead: tuple[int, Any] = (first, None)  # a place from where the first that waits can be read again
         self.sent = self.taken = 0
         self.done = False
 
@@ -107,7 +107,7 @@ class _Feed:
         if lane.done or number < lane.first:
             return None
         if not lane.waiting:
-            lane.ahead = ahead
+            lane.ahead = (number, ahead)
         lane.waiting.append((number, items, self.behind))
         return index if len(lane.waiting) > self.max_skew else None
 
@@ -250,7 +250,8 @@ class Dispatcher:
             feed = self._feeds[key[0]] = _Feed(owner, ctx, share)
         lane = feed.lanes.get(index)
         kept = lane is not None and lane.first <= first
-        if (lane is not None and lane.sender is not None) or (
+        # One that is done before it comes has fallen too far behind: nothing is kept for it.
+        if (lane is not None and (lane.sender is not None or lane.done)) or (
             feed.stream is not None and first < feed.next and not kept
         ):
             self._tell(sender, DETACHED, (key, start))
@@ -259,7 +260,8 @@ class Dispatcher:
             lane = feed.lanes[index] = _Lane(first)
         lane.sender, lane.first = sender, first
         while lane.waiting and lane.waiting[0][0] < first:
-            lane.ahead = lane.waiting.popleft()[2]
+            number, _, behind = lane.waiting.popleft()
+            lane.ahead = (number + 1, behind)
         feed.starts.append(start)
 
     def _begun(self, feed: _Feed) -> bool:
@@ -290,7 +292,7 @@ class Dispatcher:
         chunks = [lane.waiting.popleft() for _ in range(min(room, len(lane.waiting)))]
         if chunks:
             lane.sent += len(chunks)
-            lane.ahead = chunks[-1][2]
+            lane.ahead = (chunks[-1][0] + 1, chunks[-1][2])
             self._tell(lane.sender, CHUNKS, (key, chunks))
             return
         lane.done = True
@@ -305,8 +307,7 @@ class Dispatcher:
     def _detach(self, key: FeedKey, feed: _Feed, index: int) -> None:
         """Let a lane that lags too far behind read by itself, so that nobody waits for it."""
         lane = feed.lanes[index]
-        position = (lane.waiting[0][0], lane.ahead)
         lane.waiting.clear()
         lane.done = True
         if lane.sender is not None:
-            self._tell(lane.sender, DETACHED, ((key, index), position))
+            self._tell(lane.sender, DETACHED, ((key, index), lane.ahead))

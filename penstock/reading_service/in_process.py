@@ -102,13 +102,13 @@ class _OneStream(Epoch):
         self._key = str(lane)
         self._step = worker.world_size
         self._ended = self._key in start.ended
-        ctx = lane_context(graph, division, run, lane, local, worker=worker)
+        self._given = 0
+        ctx = lane_context(graph, division, run, lane, local, worker=worker, given=lambda: self._given)
         self._loose = None if run.bad is None else ctx.loose
         self._stream = begun(graph, ctx, start, lane)
         catch_up(self._stream, ctx, start, lane)
         first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
         self._items = drive(graph, ctx, self._stream, "batch", first, self._step if start.kind == "blocks" else 1)
-        self._given = 0
 
     def __next__(self) -> Any:
         if self._ended:

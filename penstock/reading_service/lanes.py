@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
@@ -66,6 +67,7 @@ def lane_context(
     worker: WorkerInfo,
     outlet: Outlet | None = None,
     feeds: dict[Any, Any] | None = None,
+    given: Callable[[], int] | None = None,
 ) -> Context:
     """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
     progress, feeds = run.progress, {} if feeds is None else feeds
@@ -73,7 +75,16 @@ def lane_context(
         share = Share(_among_all(worker).world_size, lane, plan.chunk, first=progress.next, local=local, feeds=feeds)
     else:
         share = Share(progress.lanes, lane, lane=lane, local=local, feeds=feeds)
-    return Context(names(root), seed=run.seed, epoch=run.epoch, share=share, worker=worker, outlet=outlet, bad=run.bad)
+    return Context(
+        names(root),
+        seed=run.seed,
+        epoch=run.epoch,
+        share=share,
+        worker=worker,
+        outlet=outlet,
+        bad=run.bad,
+        given=given,
+    )
 
 
 def begun(root: IterDataPipe[Any], ctx: Context, progress: Progress, lane: int) -> Stream[Any]:
@@ -127,9 +138,17 @@ def read_lanes(
     anchors: dict[int, _Anchor] = {}
     blocks = progress.kind == "blocks"
     own_globals = own_globals and any(map(runs_functions, walk(root)))
+
+    def given(lane: int) -> int:
+        anchor = anchors.get(lane)
+        return anchor.number + anchor.given * anchor.step if anchor is not None else -1
+
     try:
         for lane in alive:
-            ctx = lane_context(root, plan, run, lane, alive, worker=worker, outlet=outlet, feeds=feeds)
+            ctx = lane_context(
+                root, plan, run, lane, alive,
+                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane),
+            )  # fmt: skip
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))
             elif dispatch is not None:
