@@ -48,6 +48,8 @@ class Share:
         local: the indices that live in this process, and share one pre-shard stream.
         feeds: those pre-shard streams, by sharding point and pass.
         max_skew: how many rounds one local lane may read ahead of another one over a shared stream.
+        ahead: what the point ahead of this one deals out, where there are two: to ranks at the first, and to the lanes
+            of a rank at the second.
     """
 
     count: int = 1
@@ -58,6 +60,19 @@ class Share:
     local: tuple[int, ...] = (0,)
     feeds: MutableMapping[tuple[Any, ...], Feed[Any]] = field(default_factory=dict, compare=False)
     max_skew: int = 256
+    ahead: Share | None = None
+
+    @property
+    def stride(self) -> tuple[int, int]:
+        """How far the places of a lane's items are apart where each step counts for itself, and the first one."""
+        if self.lane is None:
+            return 1, 0
+        return self.count * (self.ahead.count if self.ahead is not None else 1), self.lane
+
+    def alone(self) -> Share:
+        """Return the share of a stream that has nothing in common with others of its process."""
+        ahead = None if self.ahead is None else self.ahead.alone()
+        return dataclasses.replace(self, local=(self.index,), feeds={}, ahead=ahead)
 
 
 @dataclass(frozen=True)
@@ -207,7 +222,8 @@ class Context:
         What is lost there, and not passed on in its place, is counted by one of them.
         """
         counts = self.share is None or 0 in self.share.local
-        return dataclasses.replace(self, share=None, loose=self.loose if counts else Lossy(HOLE))
+        ahead = None if self.share is None else self.share.ahead
+        return dataclasses.replace(self, share=ahead, loose=self.loose if counts else Lossy(HOLE))
 
     def in_thread(self, pipe: Pipe) -> Context:
         """Return the context of what a pipe that works ahead steps in a thread of its own."""

@@ -119,7 +119,7 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
 
         share = running.share
         if share is not None:  # its points are its own, also where they have the names of the running graph's
-            share = replace(share, local=(share.index,), feeds={})
+            share = share.alone()
         return replace(running, names=named, share=share, shared={}, trace=None)
     info = _torch_worker()
     if info is None:

@@ -20,11 +20,13 @@ class Plan:
             independent, ``whole`` where nothing divides the graph.
         chunk: how many items at the sharding point make one item of the root (blocks only).
         because: the pipe that made it lanes.
+        nested: there are two points on a path: the first divides among ranks, the second among the lanes of each.
     """
 
     kind: Literal["blocks", "lanes", "whole"]
     chunk: int = 1
     because: Pipe | None = None
+    nested: bool = False
 
 
 def plan(root: Pipe) -> Plan:
@@ -36,7 +38,8 @@ def plan(root: Pipe) -> Plan:
     if not points:
         return Plan("whole")
     if len(points) > 1:
-        return Plan("lanes", because=points[1])
+        nested = any(pipe is not point and pipe.is_sharding_point for point in points for pipe in walk(point))
+        return Plan("lanes", because=points[1], nested=nested)
     pipe, chunk = root, 1
     while pipe is not points[0]:
         # A MapDataPipe beside the source is a table in which items are looked up: items do not come from it.

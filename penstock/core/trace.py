@@ -134,7 +134,7 @@ def explain(
         ctx = replace(ctx, outlet=replace(ctx.outlet, empty=np.empty))
     ctx = replace(ctx, trace=trace, shared={}, dispatch=None)
     if ctx.share is not None:
-        ctx = replace(ctx, share=replace(ctx.share, local=(ctx.share.index,), feeds={}))
+        ctx = replace(ctx, share=ctx.share.alone())
     where = f"rank {ctx.worker.rank}, worker {ctx.worker.worker_id}"
     number = first
     try:

@@ -127,7 +127,8 @@ class DataLoader2(Generic[T_co]):
         start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
         if self._session.plan.kind == "lanes" and self._lanes is None:
             self._lanes = self._session.lanes
-        start = start or first_progress(self._session.plan, self._lanes or self._session.lanes)
+        ranks = self._service.place().world_size
+        start = start or first_progress(self._session.plan, self._lanes or self._session.lanes, ranks)
         run = self._session.agreed(Run(seed, epoch, start, self._bad), delivered)
         losses = self._losses(epoch, loaded)
         self._running = Running(self._session.epoch(run), run, delivered, losses)

@@ -34,8 +34,7 @@ def placed(
             consume(places, n)
 
         return up, places, up.state, skip_both
-    share = ctx.share
-    step, lane = (share.count, share.index) if share is not None and share.lane is not None else (1, 0)
+    step, lane = (1, 0) if ctx.share is None else ctx.share.stride
     counter = sequence_stream(range(lane, sys.maxsize - step, step), own[0] if own is not None else 0)
 
     def skip(n: int) -> None:

@@ -178,7 +178,7 @@ def _original(ctx: Context, source: Pipe, origin: Origin) -> Context:
     seed, epoch, passes = origin
     share = ctx.share
     if share is not None:
-        share = replace(share, local=(share.index,), feeds={})
+        share = share.alone()
     names = Names(walk(source))
     names.update(ctx.names)
     passes = tuple((cycle, number) for cycle, number in passes)

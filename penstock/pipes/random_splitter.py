@@ -148,8 +148,7 @@ class SplitterIterator(Child[T]):
         begin, anchor = ctx.own(self, state) or (0, None)
         up = ctx.build(self.main_datapipe.datapipe, anchor, indices=True)
         # As in `enumerate`: in a lane, of L, item n has place n * L + lane.
-        share = ctx.share
-        step, lane = (share.count, share.index) if share is not None and share.lane is not None else (1, 0)
+        step, lane = (1, 0) if ctx.share is None else ctx.share.stride
         mine, count = counted(chain.from_iterable(_chosen(self.main_datapipe, self.index, begin, step, lane)), begin)
         chosen = compress(up.it, mine)
         return Stream(chosen, lambda: {name: [count(), up.state()]}, data=up.data, closers=(up,))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 from enum import IntEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from penstock.core.context import Context, Share
 from penstock.core.dealing import deal
@@ -34,7 +33,9 @@ class ShardingFilter(IterDataPipe[T]):
 
     Args:
         source_datapipe: the source.
-        sharding_group_filter: divide only where this group is applied (see `apply_sharding`).
+        sharding_group_filter: divide only where this group is applied (see `apply_sharding`). Where two points stand
+            on one path, the first with ``SHARDING_PRIORITIES.DISTRIBUTED`` and the second with ``MULTIPROCESSING``,
+            ranks divide the work at the first, and the workers of each rank its part at the second.
 
     State: which chunk comes next, and the source's state ahead of it.
 
@@ -104,7 +105,9 @@ class ShardingFilter(IterDataPipe[T]):
         ahead = ctx.ahead_of_point()
         applied = self._applied()
         share = ctx.share or Share() if applied is None or self._kept else applied
-        feed = (name, ctx.passes)
+        feed: tuple[Any, ...] = (name, ctx.passes)
+        if share.ahead is not None:
+            feed = (*feed, share.ahead.index)
 
         def whole(s: State) -> Stream[T]:
             return ahead.build(self.datapipe, s, indices=True, holes=True)
@@ -117,13 +120,16 @@ class ShardingFilter(IterDataPipe[T]):
             return stream
 
         if self.dispatches and ctx.dispatch is not None:
-            by_itself = replace(share, local=(share.index,))
+            by_itself = share.alone()
             stream, position = ctx.dispatch.join(
                 feed, share, (start[0], start[1]), lambda place: deal(build, by_itself, place, feed)
             )
         else:
             stream, position = deal(build, share, (start[0], start[1]), feed)
         stream.state = lambda: {name: list(position())}
+        if share.ahead is not None and (inner := stream.places) is not None:
+            groups, group = share.ahead.count, share.ahead.index
+            stream.places = lambda: (place * groups + group for place in inner())
         if share.lane is not None and ctx.given is not None and ctx.trace is None:
             stream.it = watched(stream.it, share.lane, name, ctx.given)
         return stream

@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any
 
 from penstock.core.bad import BadSamples
+from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.stream import State
@@ -31,6 +32,8 @@ class Progress:
     Attributes:
         kind: ``blocks`` or ``lanes``.
         lanes: L, the number of lanes; with blocks it does not matter.
+        groups: of lanes, where the graph has two points: as many as there were ranks when the epoch began. Lane l is in
+            group ``l mod groups``. 0 where there is one point.
         next: the first block of the step that comes next; with lanes it does not matter.
         states: with blocks one entry, under "0", that serves any worker, and may be of any place up to ``next``; with
             lanes one for each that has begun.
@@ -47,6 +50,7 @@ class Progress:
     given: dict[str, int] = field(default_factory=dict)
     behind: dict[str, int] = field(default_factory=dict)
     ended: dict[str, bool] = field(default_factory=dict)
+    groups: int = 0
 
     def copy(self) -> Progress:
         """Return a copy that can be changed; the states are shared."""
@@ -70,11 +74,18 @@ class Progress:
 _BY_LANE = ("states", "given", "behind", "ended")
 
 
-def first_progress(plan: Plan, lanes: int) -> Progress:
-    """Return where an epoch begins."""
+def first_progress(plan: Plan, lanes: int, ranks: int = 1) -> Progress:
+    """Return where an epoch begins.
+
+    Raises:
+        GraphError: the graph has two points, and the lanes cannot be divided evenly among the ranks.
+    """
     if plan.kind == "blocks":
         return Progress("blocks", lanes)
-    return Progress("lanes", lanes, given={str(lane): 0 for lane in range(lanes)})
+    if plan.nested and lanes % ranks:
+        raise GraphError(f"a graph that divides among ranks first needs a multiple of {ranks} lanes, not {lanes}")
+    groups = ranks if plan.nested else 0
+    return Progress("lanes", lanes, given={str(lane): 0 for lane in range(lanes)}, groups=groups)
 
 
 def turns(order: list[int], given: Mapping[str, int]) -> Iterator[int]:

@@ -73,6 +73,11 @@ def lane_context(
     progress, feeds = run.progress, {} if feeds is None else feeds
     if progress.kind == "blocks":
         share = Share(_among_all(worker).world_size, lane, plan.chunk, first=progress.next, local=local, feeds=feeds)
+    elif progress.groups:
+        groups, group = progress.groups, lane % progress.groups
+        first = Share(groups, group, lane=group, local=tuple(sorted({each % groups for each in local})), feeds=feeds)
+        mine = tuple(each // groups for each in local if each % groups == group)
+        share = Share(progress.lanes // groups, lane // groups, lane=lane, local=mine, feeds=feeds, ahead=first)
     else:
         share = Share(progress.lanes, lane, lane=lane, local=local, feeds=feeds)
     return Context(

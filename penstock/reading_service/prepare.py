@@ -11,7 +11,7 @@ from penstock.core.plan import plan
 from penstock.core.walk import describe, names, walk
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.map.wrapper import SequenceWrapper
-from penstock.pipes.sharding import ShardingFilter
+from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
 from penstock.pipes.wrapper import IterableWrapper
 from penstock.reading_service.split import replicable_part
 
@@ -81,6 +81,7 @@ def _inert_points(graph: Pipe) -> set[int]:
 
     Raises:
         GraphError: two points on one path, neither of which dispatches: each would give its share of the other's share.
+            Unless the first divides among ranks, and the second among workers.
     """
     inert: set[int] = set()
     ahead: dict[int, list[Pipe]] = {}  # the points ahead of each pipe
@@ -91,13 +92,19 @@ def _inert_points(graph: Pipe) -> set[int]:
             continue
         ahead[id(pipe)] = [*before, pipe]
         for other in before:
-            if not (_dispatches(pipe) or _dispatches(other)):
+            if not (_dispatches(pipe) or _dispatches(other) or _by_rank_then_worker(other, pipe)):
                 raise GraphError(
                     "Sharding twice on a single pipeline is likely unintended and will cause data loss: "
                     f"{describe(other)} stands ahead of {describe(pipe)}"
                 )
-            inert |= {id(p) for p in (pipe, other) if not _dispatches(p)}
+            if _dispatches(pipe) or _dispatches(other):
+                inert |= {id(p) for p in (pipe, other) if not _dispatches(p)}
     return inert
+
+
+def _by_rank_then_worker(first: Pipe, second: Pipe) -> bool:
+    groups = [getattr(point, "sharding_group_filter", None) for point in (first, second)]
+    return groups == [SHARDING_PRIORITIES.DISTRIBUTED, SHARDING_PRIORITIES.MULTIPROCESSING]
 
 
 def _dispatches(pipe: Pipe) -> bool:

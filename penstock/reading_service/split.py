@@ -105,6 +105,7 @@ class _SplitEpoch(Epoch):
     def __init__(self, root: IterDataPipe[Any], inner: Session | None, run: Run, place: Place) -> None:
         self._inner = inner
         self._reading: Epoch | None = None
+        self._ranks = place.world_size
         worker = WorkerInfo(rank=place.rank, world_size=place.world_size)
         ctx = Context(
             names(root),
@@ -127,7 +128,8 @@ class _SplitEpoch(Epoch):
         """Begin to read the other part; in each pass of a ``cycle`` anew."""
         assert self._inner is not None
         seed = hash_key(ctx.seed, ctx.passes)[0] if ctx.passes else ctx.seed
-        start = Progress(**progress) if progress else first_progress(self._inner.plan, self._inner.lanes)
+        fresh = first_progress(self._inner.plan, self._inner.lanes, self._ranks)
+        start = Progress(**progress) if progress else fresh
         if self._reading is not None:
             self._reading.close()
         self._reading = self._inner.epoch(Run(seed, ctx.epoch, start, ctx.bad))
