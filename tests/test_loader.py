@@ -192,6 +192,7 @@ def test_stats_count_what_was_delivered() -> None:
             "lanes": dl.stats()["lanes"],
             "restarts": 0,
             "dropped": 0,
+            "digest": dl.stats()["digest"],
             "skipped": 0,
             "retried": 0,
         }

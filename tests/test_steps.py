@@ -5,7 +5,9 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from penstock import (
     DataLoader2,
@@ -19,6 +21,7 @@ from penstock import (
     ThreadingReadingService,
 )
 from penstock.pipes import IterableWrapper
+from penstock.state.digest import folded
 from ranks import ranks
 from running import trip
 
@@ -176,3 +179,46 @@ def test_where_the_place_does_not_fit_the_epoch_begins_anew(changed: Any) -> Non
         with pytest.warns(UserWarning, match="its epoch begins anew"):
             dl.load_state_dict(stopped(blocks()), strict=False)
         assert list(dl) == whole(changed(), InProcessReadingService())
+
+
+# ------------------------------------------------------------------------------------------------------------- digest
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_runs_that_deliver_the_same_have_the_same_digest_also_behind_a_resume(service: str) -> None:
+    def digest(graph: Any, stop: int | None = None) -> int:
+        with DataLoader2(graph, reading_service=SERVICES[service]()) as dl:
+            dl.seed(2)
+            it = iter(dl)
+            for _ in range(stop or 0):
+                next(it)
+            if stop is not None:
+                dl.load_state_dict(trip(dl.state_dict()))
+                it = iter(dl)
+            list(it)
+            found: int = dl.stats()["digest"]
+            return found
+
+    whole = digest(blocks(600))
+    assert whole == digest(blocks(600)) == digest(blocks(600), 7) == digest(blocks(600), 100)
+    assert whole != digest(blocks(600).map(sorted)) != 0
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (np.arange(6), np.arange(6)[::-1]),
+        (np.arange(6), np.arange(6.0)),
+        (np.arange(6), np.arange(6).reshape(2, 3)),
+        (torch.arange(6), torch.arange(1, 7)),
+        ({"a": 1}, {"a": 2}),
+        ({"a": [np.zeros(3)]}, {"a": [np.ones(3)]}),
+        ("abc", "abd"),
+        (b"abc", b"abd"),
+        ([1, [2, 3]], [[1, 2], 3]),
+        (None, 0),
+    ],
+)
+def test_a_digest_tells_batches_apart(one: Any, other: Any) -> None:
+    assert folded(0, one) == folded(0, one) != folded(0, other)
+    assert folded(folded(0, one), other) != folded(folded(0, other), one)

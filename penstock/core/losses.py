@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 from penstock.core.bad import HOLE, BadSamples, Loss, Lossy, behind
@@ -53,18 +53,20 @@ class Losses:
         skipped: samples.
         retried: attempts that were repeated.
         samples: how many there were in all, as far as the graph's batches tell.
-        per_item: how many of them an item is made of.
-        place: what to add to each loss's place.
+        rank: whose counts these are.
+        epoch: of which they are.
+        per_item: how many samples an item is made of.
         write: whether to write dead letters.
     """
 
     policy: BadSamples
+    rank: int = 0
+    epoch: int = 0
+    per_item: int = 1
+    write: bool = True
     skipped: int = 0
     retried: int = 0
     samples: int = 0
-    per_item: int = 1
-    place: dict[str, Any] = field(default_factory=dict)
-    write: bool = True
 
     def take(self, item: Any) -> Any:
         """Count an item, and return its value or `HOLE`.
@@ -88,11 +90,13 @@ class Losses:
         """Return what a state keeps."""
         return [self.skipped, self.retried, self.samples]
 
-    def add(self, skipped: int, retried: int, samples: int) -> None:
-        """Take what a state has kept."""
-        self.skipped += skipped
-        self.retried += retried
-        self.samples += samples
+    def restore(self, counts: dict[str, list[int]], world_size: int) -> None:
+        """Take what a state has kept of ranks whose place this one takes."""
+        for rank, (skipped, retried, samples) in counts.items():
+            if int(rank) % world_size == self.rank:
+                self.skipped += skipped
+                self.retried += retried
+                self.samples += samples
 
     def end(self) -> None:
         """Check a share of the whole epoch."""
@@ -111,6 +115,7 @@ class Losses:
     def _write(self, losses: list[Loss]) -> None:
         if self.policy.dead_letter is None:
             return
-        lines = (json.dumps({**loss, "place": {**self.place, **loss["place"]}}) + "\n" for loss in losses)
+        place = {"rank": self.rank, "epoch": self.epoch}
+        lines = (json.dumps({**loss, "place": {**place, **loss["place"]}}) + "\n" for loss in losses)
         with open(self.policy.dead_letter, "a", encoding="utf-8") as file:
             file.write("".join(lines))

@@ -11,6 +11,7 @@ from penstock.core.bad import HOLE
 from penstock.core.losses import Losses
 from penstock.loader2.progress import with_bar
 from penstock.reading_service.base import Epoch, Run
+from penstock.state.digest import folded, is_sampled
 
 if TYPE_CHECKING:
     from penstock.loader2.loader import DataLoader2
@@ -23,13 +24,15 @@ T_co = TypeVar("T_co", covariant=True)
 class Running:
     """An epoch that an iterator reads from."""
 
-    def __init__(self, epoch: Epoch, run: Run, delivered: int, losses: Losses | None) -> None:
+    def __init__(self, epoch: Epoch, run: Run, delivered: int, losses: Losses | None, rank: int) -> None:
         self.epoch = epoch
         self.run = run
         self.delivered = self.began_at = delivered
         self.losses = losses
+        self.rank = rank
         self.ended = False
         self.closed = False
+        self.digest = 0  # of what has been delivered
         self.spans: list[tuple[int, int]] = []  # steps that are passed over
 
     def __iter__(self) -> Iterator[Any]:
@@ -110,6 +113,8 @@ class DataLoader2Iterator(Generic[T_co]):
             if running.losses is not None:
                 running.losses.end()
             raise
+        if is_sampled(running.delivered):
+            running.digest = folded(running.digest, item)
         running.delivered += 1
         self._loader._batches += 1
         return item

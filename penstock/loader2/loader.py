@@ -127,29 +127,22 @@ class DataLoader2(Generic[T_co]):
         start = Progress(**loaded["progress"]) if loaded is not None and loaded["progress"] is not None else None
         if self._session.plan.kind == "lanes" and self._lanes is None:
             self._lanes = self._session.lanes
-        ranks = self._service.place().world_size
-        start = start or first_progress(self._session.plan, self._lanes or self._session.lanes, ranks)
+        place = self._service.place()
+        start = start or first_progress(self._session.plan, self._lanes or self._session.lanes, place.world_size)
         run = self._session.agreed(Run(seed, epoch, start, self._bad), delivered)
-        losses = self._losses(epoch, loaded)
-        self._running = Running(self._session.epoch(run), run, delivered, losses)
+        losses = None if self._bad is None else Losses(self._bad, place.rank, epoch, samples_per_item(self._graph))
+        if losses is not None and loaded is not None:
+            losses.restore(loaded["losses"], place.world_size)
+        self._running = Running(self._session.epoch(run), run, delivered, losses, place.rank)
         self._running.spans, self._spans = self._spans, []
+        if loaded is not None:
+            self._running.digest = loaded["digest"].get(str(place.rank), 0)
         # Only now: where a function of the user's has kept the epoch from beginning, it is still to come.
         self._loaded = self._drawn = None
         self._epoch = epoch + 1
         self._paused = False
         iterator: DataLoader2Iterator[T_co] = DataLoader2Iterator(self, self._running)
         return iterator
-
-    def _losses(self, epoch: int, loaded: dict[str, Any] | None) -> Losses | None:
-        """Return the counts of what an epoch loses, with what it had lost when its state was saved."""
-        if self._bad is None:
-            return None
-        place = self._service.place()
-        losses = Losses(self._bad, place={"rank": place.rank, "epoch": epoch}, per_item=samples_per_item(self._graph))
-        for rank, counts in (loaded["losses"] if loaded is not None else {}).items():
-            if int(rank) % place.world_size == place.rank:
-                losses.add(*counts)
-        return losses
 
     def _next_epoch(self) -> tuple[int, int]:
         """Return the seed and the number of the epoch that begins next.
@@ -191,8 +184,11 @@ class DataLoader2(Generic[T_co]):
             state = snapshot(self._graph, seed, seeded, epoch, self._lanes)
         else:
             run, progress, losses = running.run, dataclasses.asdict(running.epoch.progress), running.losses
-            lost = {} if losses is None else {str(losses.place["rank"]): losses.counts()}
-            state = snapshot(self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost)
+            rank = str(running.rank)
+            lost, digest = {} if losses is None else {rank: losses.counts()}, {rank: running.digest}
+            state = snapshot(
+                self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost, digest
+            )
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
 
@@ -347,7 +343,8 @@ class DataLoader2(Generic[T_co]):
         """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides.
 
         ``dropped`` is how many batches of the epoch were made and not delivered, because another rank had no more;
-        ``skipped`` how many samples were bad, and ``retried`` how many attempts were repeated (see `BadSamples`).
+        ``skipped`` how many samples were bad, and ``retried`` how many attempts were repeated (see `BadSamples`);
+        ``digest`` is of what this rank has delivered in it: runs with different ones have delivered different data.
         """
         running = self._running
         session = self._session
@@ -359,6 +356,7 @@ class DataLoader2(Generic[T_co]):
             "lanes": self._lanes or (session.lanes if session is not None else None),
             "restarts": getattr(session, "restarts", 0),
             "dropped": running.epoch.dropped if running is not None else 0,
+            "digest": running.digest if running is not None else 0,
             "skipped": running.losses.skipped if running is not None and running.losses is not None else 0,
             "retried": running.losses.retried if running is not None and running.losses is not None else 0,
         }

@@ -14,6 +14,7 @@ from penstock.graph.fingerprint import differences, fingerprint
 __all__ = ["merged", "restored", "snapshot"]
 
 VERSION = 2
+_BY_RANK = ("losses", "digest")
 
 
 def snapshot(
@@ -25,6 +26,7 @@ def snapshot(
     progress: dict[str, Any] | None = None,
     delivered: int = 0,
     losses: dict[str, list[int]] | None = None,
+    digest: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the state of a loader.
 
@@ -37,6 +39,7 @@ def snapshot(
         progress: where that epoch stands.
         delivered: how many batches of it have been delivered.
         losses: what was counted of samples that failed, by rank.
+        digest: of the batches delivered, by rank (see `penstock.state.digest`).
     """
     return {
         "version": VERSION,
@@ -47,6 +50,7 @@ def snapshot(
         "lanes": lanes,
         "delivered": delivered,
         "losses": losses or {},
+        "digest": digest or {},
         "progress": progress,
     }
 
@@ -60,9 +64,10 @@ def merged(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if not parts:
         raise StateError("an empty list has no state to load")
     whole = {**parts[0], "progress": parts[0]["progress"] and dict(parts[0]["progress"])}
-    whole["losses"] = dict(whole["losses"])
+    whole.update({by_rank: dict(whole[by_rank]) for by_rank in _BY_RANK})
     for part in parts[1:]:
-        whole["losses"].update(part["losses"])
+        for by_rank in _BY_RANK:
+            whole[by_rank].update(part[by_rank])
         for key in ("version", "graph", "seed", "epoch", "delivered"):
             if part[key] != whole[key]:
                 raise StateError(
@@ -98,7 +103,7 @@ def restored(state: Any, graph: Pipe, rank: int, world_size: int, *, strict: boo
         warnings.warn(f"the state is of another graph, and {what}: " + "; ".join(found), stacklevel=4)
         state = {**state, "graph": fingerprint(graph)}
         if not fits:
-            state.update(progress=None, delivered=0, losses={})
+            state.update(progress=None, delivered=0, losses={}, digest={})
     checked: dict[str, Any] = state
     progress = checked["progress"]
     if progress is not None and progress["kind"] == "lanes":
