@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from penstock.core.pipe import IterDataPipe, MapDataPipe
+    from penstock.pipes._agreement import Policy
     from penstock.pipes._columns import Columns
     from penstock.pipes.handle import StreamWrapper
     from penstock.pipes.sharding import SHARDING_PRIORITIES

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from penstock.core.pipe import IterDataPipe, MapDataPipe
+    from penstock.pipes._agreement import Policy
     from penstock.pipes._columns import Columns
     from penstock.pipes.handle import StreamWrapper
     from penstock.pipes.sharding import SHARDING_PRIORITIES
@@ -275,12 +276,14 @@ class IterFluent(Generic[T_co]):
         made: list[IterDataPipe[T_co]] = self._make("fork", name, num_instances, buffer_size, copy)
         return made
 
-    def fullsync(self, timeout: float = 1800, *, name: str | None = None) -> IterDataPipe[T_co]:
-        """Yield items for as long as every rank has one (functional name: ``fullsync``).
+    def fullsync(
+        self, timeout: float = 1800, *, policy: Policy = "shortest", name: str | None = None
+    ) -> IterDataPipe[T_co]:
+        """Yield the same number of items on every rank (functional name: ``fullsync``).
 
         See `penstock.pipes.full_sync.FullSync`.
         """
-        made: IterDataPipe[T_co] = self._make("fullsync", name, timeout)
+        made: IterDataPipe[T_co] = self._make("fullsync", name, timeout, policy=policy)
         return made
 
     def groupby(
