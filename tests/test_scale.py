@@ -20,7 +20,8 @@ from penstock.core.errors import RankError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.pipes import IterableWrapper
-from penstock.pipes._agreement import Agreed, Channel, Policy
+from penstock.pipes._agreement import Agreed, Policy
+from penstock.pipes._rounds import Channel
 from penstock.pipes.map import SequenceWrapper
 from penstock.reading_service.base import Progress, Run, first_progress
 from penstock.reading_service.lanes import END, own_lanes, read_lanes

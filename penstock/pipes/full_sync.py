@@ -12,8 +12,9 @@ from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._agreement import Agreed, Channel, Policy
+from penstock.pipes._agreement import Agreed, Policy
 from penstock.pipes._gloo import GlooExchange, process_group
+from penstock.pipes._rounds import Channel
 
 T = TypeVar("T")
 

@@ -13,8 +13,9 @@ from typing import Any, get_args
 
 from penstock.core.errors import GraphError, RankError
 from penstock.core.pipe import IterDataPipe
-from penstock.pipes._agreement import NEVER, Agreed, Channel, Exchange, Job, Policy
+from penstock.pipes._agreement import Agreed, Policy
 from penstock.pipes._gloo import GlooExchange, process_group
+from penstock.pipes._rounds import NEVER, Channel, Exchange, Job
 from penstock.pipes.full_sync import FullSync
 from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
 from penstock.reading_service.in_process import InProcessReadingService
