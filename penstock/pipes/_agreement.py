@@ -40,6 +40,7 @@ T = TypeVar("T")
 Policy = Literal["shortest", "longest"]
 
 _READ_AHEAD_AT_FIRST, _READ_AHEAD_AT_MOST = 2, 64
+_BURSTS_FROM = 16  # the reader reads on item by item while it is less far ahead: steps are long then, or few
 _OFTEN_S, _SELDOM_S = 0.03, 0.2  # rounds that follow each other sooner or later than that change how far is read ahead
 
 
@@ -113,7 +114,8 @@ class Agreed(Job, Generic[T]):
 
     def _wake(self) -> None:
         """Wake the reader if it has room, and the messenger if there is something to say."""
-        if self._full and self._read - self._given <= self._ahead // 2:
+        low = self._ahead // 2 if self._ahead >= _BURSTS_FROM else self._ahead - 1
+        if self._full and self._read - self._given <= low:
             self._full = False
             self._room.notify()
         elif self.wants():
