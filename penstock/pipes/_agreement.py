@@ -11,8 +11,8 @@ rank therefore gives an item only once all ranks are known to have one for that 
 A *round* is one `all_reduce` of eight integers with the minimum, whatever the number of ranks. A rank joins the next
 round when it can give more than is agreed, and no more than a quarter of what it reads ahead is agreed and still to be
 given; half of that while it is still reading, so that a round does not pass for one item. So rounds happen while the
-training step runs, and the quicker the steps are, the more of them one round serves: gloo takes about half a
-millisecond of processor time for one.
+training step runs, and the quicker the steps are, the more of them one round serves: gloo took 0.4 to 1
+ms of processor time for one on a busy machine of 2 cores.
 
 Each thread has a condition of its own over the one lock, and is woken only for something that it can do; the reader
 reads on when half of what it had read has been given, many items at once. With one condition that every item notified,
