@@ -11,8 +11,8 @@ rank therefore gives an item only once all ranks are known to have one for that 
 A *round* is one `all_reduce` of eight integers with the minimum, whatever the number of ranks. A rank joins the next
 round when it can give more than is agreed, and no more than a quarter of what it reads ahead is agreed and still to be
 given; half of that while it is still reading, so that a round does not pass for one item. So rounds happen while the
-training step runs, and the quicker the steps are, the more of them one round serves: gloo takes about half a
-millisecond of processor time for one.
+training step runs, and the quicker the steps are, the more of them one round serves: gloo took 0.4 to 1
+ms of processor time for one on a busy machine of 2 cores.
 
 Each thread has a condition of its own over the one lock, and is woken only for something that it can do; the reader
 reads on when half of what it had read has been given, many items at once. With one condition that every item notified,
@@ -40,6 +40,7 @@ T = TypeVar("T")
 Policy = Literal["shortest", "longest"]
 
 _READ_AHEAD_AT_FIRST, _READ_AHEAD_AT_MOST = 2, 64
+_BURSTS_FROM = 16  # the reader reads on item by item while it is less far ahead: steps are long then, or few
 _OFTEN_S, _SELDOM_S = 0.03, 0.2  # rounds that follow each other sooner or later than that change how far is read ahead
 
 
@@ -113,7 +114,8 @@ class Agreed(Wish, Generic[T]):
 
     def _wake(self) -> None:
         """Wake the reader if it has room, and the messenger if there is something to say."""
-        if self._full and self._read - self._given <= self._ahead // 2:
+        low = self._ahead // 2 if self._ahead >= _BURSTS_FROM else self._ahead - 1
+        if self._full and self._read - self._given <= low:
             self._full = False
             self._room.notify()
         elif self.wants():
