@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from penstock import DataLoader2, MultiProcessingReadingService
 from penstock.pipes import IterableWrapper
+from ranks import ranks
 
 PROGRAM = """
 import json, os, sys, time
@@ -54,27 +56,24 @@ def two_ranks(folder: Path, body: str, sizes: tuple[int, int] = (5, 8)) -> list[
 
 
 @pytest.mark.parametrize("sizes", [(5, 8), (8, 5), (0, 3), (4, 4)])
-def test_every_rank_gives_as_many_items_as_the_shortest_has(tmp_path: Path, sizes: tuple[int, int]) -> None:
-    body = """
-    pipe = IterableWrapper(range(sizes[rank])).fullsync()
-    for epoch in range(2):
-        given.append(list(pipe))
-    """
-    found = two_ranks(tmp_path, body, sizes)
-    assert [rank["error"] for rank in found] == [None, None]
-    assert [rank["given"] for rank in found] == [[list(range(min(sizes)))] * 2] * 2
+def test_every_rank_gives_as_many_items_as_the_shortest_has(sizes: tuple[int, int]) -> None:
+    def given(rank: int) -> list[Any]:
+        pipe = IterableWrapper(range(sizes[rank])).fullsync()
+        return [list(pipe) for _ in range(2)]
+
+    assert ranks.values(2, given) == [[list(range(min(sizes)))] * 2] * 2
 
 
-def test_it_stays_in_the_main_process_beside_workers(tmp_path: Path) -> None:
-    body = """
-    pipe = IterableWrapper(range(sizes[rank])).sharding_filter().map(lambda x: (x, os.getpid())).fullsync()
-    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
-        items = list(dl)
-    assert os.getpid() not in {pid for _, pid in items}
-    given += [x for x, _ in items]
-    """
-    found = two_ranks(tmp_path, body)
-    assert found == [{"given": list(range(5)), "error": None}] * 2
+def test_it_stays_in_the_main_process_beside_workers() -> None:
+    def given(rank: int) -> list[int]:
+        size = (5, 8)[rank]
+        pipe = IterableWrapper(range(size)).sharding_filter().map(lambda x: (x, os.getpid())).fullsync()
+        with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+            items = list(dl)
+        assert os.getpid() not in {pid for _, pid in items}
+        return [x for x, _ in items]
+
+    assert ranks.values(2, given) == [list(range(5))] * 2
 
 
 def test_an_error_on_one_rank_ends_all_of_them(tmp_path: Path) -> None:
@@ -113,19 +112,19 @@ def test_ranks_that_leave_an_epoch_at_different_items_are_told(tmp_path: Path) -
     assert left["error"] is not None and left["given"] == []
 
 
-def test_ranks_may_leave_an_epoch_at_an_item_and_begin_the_next(tmp_path: Path) -> None:
-    body = """
-    pipe = IterableWrapper(range(sizes[rank])).fullsync(timeout=10)
-    for epoch in range(30):
-        for x in pipe:
-            if x == epoch % 7:
-                break
-            time.sleep(0.001 * (rank ^ epoch & 1))
-        given.append(x)
-    given.append(list(pipe))
-    """
-    found = two_ranks(tmp_path, body, (30, 12))
-    assert found == [{"given": [epoch % 7 for epoch in range(30)] + [list(range(12))], "error": None}] * 2
+def test_ranks_may_leave_an_epoch_at_an_item_and_begin_the_next() -> None:
+    def given(rank: int) -> list[Any]:
+        found: list[Any] = []
+        pipe = IterableWrapper(range((30, 12)[rank])).fullsync(timeout=10)
+        for epoch in range(30):
+            for x in pipe:
+                if x == epoch % 7:
+                    break
+                time.sleep(0.001 * (rank ^ epoch & 1))
+            found.append(x)
+        return [*found, list(pipe)]
+
+    assert ranks.values(2, given) == [[epoch % 7 for epoch in range(30)] + [list(range(12))]] * 2
 
 
 def test_without_a_process_group_it_passes_everything(monkeypatch: pytest.MonkeyPatch) -> None:

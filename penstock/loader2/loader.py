@@ -14,6 +14,7 @@ from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe, MapDataPipe
 from penstock.core.plan import samples_per_item
 from penstock.core.seeds import draw_seed
+from penstock.graph.fingerprint import fingerprint
 from penstock.loader2.iterator import DataLoader2Iterator, Running
 from penstock.loader2.steps import passed_over
 from penstock.reading_service.again import made_again
@@ -74,6 +75,7 @@ class DataLoader2(Generic[T_co]):
         self._service = as_service(reading_service)
         self.reading_service: Any = self._service if reading_service is None else reading_service
         self._graph = self._service.adapt(graph)
+        self._fingerprint = fingerprint(self._graph)
         self._progress = progress
         self._bad = bad_samples
         self._session: Session | None = None
@@ -181,13 +183,13 @@ class DataLoader2(Generic[T_co]):
         seeded = self._seed is not None
         if running is None or running.ended:
             seed, epoch = self._next_epoch()
-            state = snapshot(self._graph, seed, seeded, epoch, self._lanes)
+            state = snapshot(self._fingerprint, seed, seeded, epoch, self._lanes)
         else:
             run, progress, losses = running.run, dataclasses.asdict(running.epoch.progress), running.losses
             rank = str(running.rank)
             lost, digest = {} if losses is None else {rank: losses.counts()}, {rank: running.digest}
             state = snapshot(
-                self._graph, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost, digest
+                self._fingerprint, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost, digest
             )
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
@@ -313,7 +315,7 @@ class DataLoader2(Generic[T_co]):
         elif running is not None:
             running.close()
             run = running.run
-            self._loaded = snapshot(self._graph, run.seed, self._seed is not None, run.epoch, self._lanes)
+            self._loaded = snapshot(self._fingerprint, run.seed, self._seed is not None, run.epoch, self._lanes)
             self._running = None
 
     def _end_epoch(self) -> None:

@@ -18,7 +18,7 @@ _BY_RANK = ("losses", "digest")
 
 
 def snapshot(
-    graph: Pipe,
+    graph: dict[str, Any],
     seed: int,
     seeded: bool,
     epoch: int,
@@ -31,7 +31,7 @@ def snapshot(
     """Return the state of a loader.
 
     Args:
-        graph: the graph that runs; its fingerprint goes into the state.
+        graph: the fingerprint of the graph that runs.
         seed: the run's seed, or the epoch's if the run has none.
         seeded: whether the user gave it.
         epoch: the epoch that a restored loader continues, or begins where ``progress`` is None.
@@ -43,7 +43,7 @@ def snapshot(
     """
     return {
         "version": VERSION,
-        "graph": fingerprint(graph),
+        "graph": graph,
         "seed": seed,
         "seeded": seeded,
         "epoch": epoch,
