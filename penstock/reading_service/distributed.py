@@ -26,9 +26,8 @@ from penstock.reading_service.prepare import prepared
 
 __all__ = ["DistributedReadingService", "SequentialReadingService"]
 
-# An epoch's progress is asked for with each item, unless that takes long: then so often that it takes this share of the
-# time, and what was given since is counted.
-_CHEAP_S, _PROGRESS_SHARE = 5e-5, 0.05
+# An epoch's progress is asked for so often that it takes this share of the time; what was given since is counted.
+_PROGRESS_SHARE = 0.01
 _HALF = 1 << 32
 
 
@@ -339,7 +338,7 @@ class _Marked:
             return item, str(self._epoch.lane)
         progress = self._epoch.progress.copy()
         now = time.perf_counter()
-        self._next = now + (now - began - _CHEAP_S) / _PROGRESS_SHARE
+        self._next = now + (now - began) / _PROGRESS_SHARE
         return item, progress
 
     def close(self) -> None:
