@@ -89,7 +89,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
         "groupby",
         Case(lambda: ten().groupby(lambda x: x % 3, group_size=2), None, lambda: ten().groupby(boom, group_size=2)),
     )
-    yield "fullsync", Case(lambda: ten().sharding_filter().fullsync())
+    yield "fullsync", Case(lambda: ten().sharding_filter().fullsync(), 10)
     yield "header", Case(lambda: ten().header(4), 4)
     yield "in_batch_shuffle", Case(lambda: ten().batch(3).in_batch_shuffle(), 4)
     yield (

@@ -39,7 +39,7 @@ def test_a_kill_is_counted_over_the_workers_that_it_kills(times: int, method: st
 
 def test_a_kill_without_a_limit_ends_the_epoch_and_is_named() -> None:
     with (
-        loader(numbers().map(faults.kill(at=17, times=None))) as dl,
+        loader(numbers().map(faults.kill(at=17, times=None)), max_restarts=20) as dl,
         pytest.raises(WorkerDied, match=r"SIGKILL.*map\(kill\) at .* on 17"),
     ):
         list(dl)

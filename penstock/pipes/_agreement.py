@@ -71,8 +71,8 @@ class Agreed(Wish, Generic[T]):
         self._ended = self._over = self._closed = False
         self._error: BaseException | None = None  # why it ends, if not because there is no more
         self._own: BaseException | None = None  # what this rank's source raised
-        self._ahead = _READ_AHEAD_AT_FIRST
-        self._round_at = 0.0
+        self._ahead = channel.learned or _READ_AHEAD_AT_FIRST
+        self._round_at = time.monotonic()
         self._room = threading.Condition(channel.lock)  # for the reader
         self._full = False  # the reader waits for room
         channel.start()
@@ -238,6 +238,7 @@ class Agreed(Wish, Generic[T]):
             elif now - self._round_at > _SELDOM_S:
                 self._ahead = max(self._ahead // 2, _READ_AHEAD_AT_FIRST)
             self._round_at = now
+            self._channel.learned = self._ahead
             self._wake()
 
     def fail(self, error: RankError) -> None:

@@ -90,6 +90,7 @@ class Channel:
         self._epoch = 0
         self._gone: RankError | None = None
         self._closing = False
+        self.learned = 0  # how far the last epoch read ahead in the end, for the next one to begin with
         self._thread: threading.Thread | None = None
 
     def next_epoch(self) -> int:
