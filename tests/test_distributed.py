@@ -19,7 +19,7 @@ from ranks import ranks
 from running import trip
 
 SEED = 3
-TOPOLOGIES = [(1, 0), (1, 2), (2, 0), (2, 2), (4, 1), (4, 3), (8, 1)]
+TOPOLOGIES = [(1, 0), (1, 1), (1, 2), (1, 4), (2, 0), (2, 2), (4, 1), (4, 3), (8, 1)]
 
 
 def blocks(size: int) -> Any:

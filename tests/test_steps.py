@@ -86,6 +86,17 @@ def test_steps_that_have_been_delivered_cannot_be_skipped() -> None:
                 dl.skip_steps(begin, end)
 
 
+def test_steps_to_skip_are_the_next_epochs_where_the_last_one_was_left() -> None:
+    rows = whole(blocks(), InProcessReadingService())
+    with DataLoader2(blocks()) as dl:
+        dl.seed(2)
+        for _ in dl:
+            break
+        dl.seed(2)
+        dl.skip_steps(0, 3)
+        assert list(dl) == rows[3:]
+
+
 def noisy(x: int) -> tuple[int, float]:
     return x, random.random()
 

@@ -255,7 +255,7 @@ class DataLoader2(Generic[T_co]):
             ValueError: ``begin`` has been delivered already, or is behind ``end``.
         """
         running, loaded = self._running, self._loaded
-        now = loaded is None and running is not None and not running.ended
+        now = loaded is None and running is not None and not (running.ended or running.closed)
         delivered = running.delivered if now and running is not None else loaded["delivered"] if loaded else 0
         if not delivered <= begin <= end:
             raise ValueError(f"{delivered} steps have been delivered, and skip_steps({begin}, {end}) must follow them")
@@ -311,7 +311,7 @@ class DataLoader2(Generic[T_co]):
         """Let the next iterator begin the epoch again that the loaded state is in, or else that began last."""
         running = self._running
         if self._loaded is not None:
-            self._loaded = {**self._loaded, "progress": None, "delivered": 0}
+            self._loaded = {**self._loaded, "progress": None, "delivered": 0, "losses": {}, "digest": {}}
         elif running is not None:
             running.close()
             run = running.run

@@ -202,7 +202,7 @@ class Agreed(Wish, Generic[T]):
         return self._agreed - self._given <= left
 
     def fields(self, rank: int) -> list[int]:
-        failed = rank if self._own is not None else NEVER
+        failed = rank if self._own is not None and self._agreed >= self._read else NEVER  # its good items come first
         ended = self._ended and self._own is None
         if self._longest:
             can = NEVER if ended and self._read else self._read

@@ -19,7 +19,8 @@ from penstock.transport.wire import Disconnected
 __all__ = ["end", "lost", "report", "to_blame"]
 
 _GRACE_S = 0.3  # how long a worker may take to end by itself; one that is in a function then is killed
-_PROBE_S = 1.0  # how long it may take to start a worker and run the batch that killed one again
+_PROBE_S = 1.0  # how long it may take to start a worker and run what killed one again
+_PROBE_ITEMS = 32  # how many items that may be, where it is not known which one it was
 
 
 def to_blame(worker: Worker, others: Iterable[Worker]) -> Worker:
@@ -40,11 +41,11 @@ def report(worker: Worker, timeout_s: float | None) -> str:
     return f"{_how(worker, timeout_s)}; it was {worker.receiver.recorded()}"
 
 
-def lost(worker: Worker, timeout_s: float | None, starter: Starter, run: Run, lane: int) -> WorkerDied:
+def lost(worker: Worker, timeout_s: float | None, starter: Starter, run: Run, lane: int | None) -> WorkerDied:
     """Return the error for a worker that is not replaced any more.
 
     Where it has died, what comes next is run again, traced, in a process of its own, to learn in which pipe and on what
-    that dies. With lanes, ``lane`` is whose item that is.
+    that dies: the next item of ``lane``, or where that is None, some of all that the worker has.
     """
     message, again = report(worker, timeout_s), None
     if not worker.hung:
@@ -74,8 +75,8 @@ def _ended(code: int | None) -> str:
     )
 
 
-def _probe(number: int, starter: Starter, run: Run, lane: int) -> Record | None:
-    """Run the next item again; return the record of a process that died of it.
+def _probe(number: int, starter: Starter, run: Run, lane: int | None) -> Record | None:
+    """Run the next item, or some, again; return the record of a process that died of it.
 
     A dispatching process is ahead of what was delivered: in its place one worker runs all items, as far as it comes.
     """
@@ -89,8 +90,10 @@ def _probe(number: int, starter: Starter, run: Run, lane: int) -> Record | None:
         workers.append(worker)
         worker.receiver.command("trace", 1, run, None if whole else lane)
         try:
+            count = 1 if lane is not None else _PROBE_ITEMS
             while worker.receiver.receive(1, max(0.1, until - time.monotonic())) is not None:
-                if not whole or time.monotonic() > until:
+                count -= 1
+                if time.monotonic() > until or not (whole or count):
                     return None
         except Disconnected:
             return worker.receiver.recorded()

@@ -45,7 +45,7 @@ class Workers(Protocol):
         """Return the exception that a worker sent."""
         ...
 
-    def died(self, worker: Any, run: Run, lane: int) -> BaseException:
+    def died(self, worker: Any, run: Run, lane: int | None) -> BaseException:
         """Return the error for a worker that is gone."""
         ...
 
@@ -181,7 +181,7 @@ class ProcessEpoch(Epoch):
         delivered = sum(self._delivered) if dispatches else self._delivered[worker.number]
         again = self._died.get(worker.number) == delivered
         if again or self._restarts >= session.max_restarts:
-            error = session.died(worker, self._now(), lane)
+            error = session.died(worker, self._now(), lane if again else None)
             if again and self._may_pass_over(worker):
                 self._pass_over(worker, error)
                 return

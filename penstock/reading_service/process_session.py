@@ -131,7 +131,7 @@ class ProcessSession(Session):
         hung.hung = True
         return hung
 
-    def died(self, worker: Worker, run: Run, lane: int) -> WorkerDied:
+    def died(self, worker: Worker, run: Run, lane: int | None) -> WorkerDied:
         """Return the error for a worker that is gone, or hangs, and was lost there before."""
         worker.process.kill()
         return lost(worker, self.timeout_s, self._starter, run, lane)

@@ -100,7 +100,7 @@ class ThreadSession(Session):
         """Return the exception that a thread sent."""
         return content
 
-    def died(self, worker: Any, run: Run, lane: int) -> BaseException:
+    def died(self, worker: Any, run: Run, lane: int | None) -> BaseException:
         """Return the error for a thread that is gone."""
         return RuntimeError(f"{worker.thread.name} ended without a word")
 
