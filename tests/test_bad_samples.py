@@ -297,3 +297,24 @@ def _raise(x: Any) -> Any:
     if isinstance(x, Exception):
         raise x
     return x
+
+
+def test_a_share_of_the_samples_is_one_of_samples_also_under_ranks_and_behind_a_resume() -> None:
+    def of_rank(rank: int) -> Any:
+        pipe = IterableWrapper(range(40_000)).sharding_filter().map(lambda x: 1 // (x % 200)).batch(32)
+        policy = BadSamples("skip", limit=0.01)
+        seen = 0
+        with DataLoader2(pipe, reading_service=DistributedReadingService(timeout=20), bad_samples=policy) as dl:
+            for number, batch in enumerate(dl):
+                seen += len(batch)
+                if number == 300:
+                    state = trip(dl.state_dict())
+            whole = dl.stats()["skipped"]
+            dl.load_state_dict(state)
+            for _ in dl:
+                pass
+            return seen, whole, dl.stats()["skipped"]
+
+    (one, skipped, again), (other, skipped_there, again_there) = ranks.values(2, of_rank)
+    assert one + skipped == other + skipped_there == 20_000 and skipped + skipped_there == 200
+    assert (again, again_there) == (skipped, skipped_there)

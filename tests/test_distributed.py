@@ -10,8 +10,10 @@ from penstock import (
     DataLoader2,
     DistributedReadingService,
     InProcessReadingService,
+    IterDataPipe,
     MultiProcessingReadingService,
     SequentialReadingService,
+    StateError,
     ThreadingReadingService,
 )
 from penstock.pipes import IterableWrapper
@@ -308,3 +310,85 @@ def test_services_that_cannot_follow_each_other_are_refused() -> None:
         DistributedReadingService(timeout=0)
     with pytest.raises(ValueError, match="policy"):
         DistributedReadingService(policy="middle")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------- what else runs on a rank
+
+
+class Doubling:
+    """A service of torchdata's protocol."""
+
+    def __init__(self, listed: bool = False) -> None:
+        self.listed = listed
+
+    def initialize(self, datapipe: Any) -> Any:
+        doubled = datapipe.map(lambda x: 2 * x)
+        return list(doubled) if self.listed else doubled
+
+    def initialize_iteration(self, seed_generator: Any, iter_reset_fn: Any = None) -> Any:
+        return iter_reset_fn
+
+    def finalize_iteration(self) -> None:
+        pass
+
+    def finalize(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_service_of_torchdatas_protocol_runs_a_ranks_part_and_has_no_state(listed: bool) -> None:
+    def doubled(rank: int) -> Any:
+        service = SequentialReadingService(DistributedReadingService(timeout=20), Doubling(listed))
+        with DataLoader2(IterableWrapper(range(11)).sharding_filter(), reading_service=service) as dl:
+            it = iter(dl)
+            first = next(it)
+            with pytest.raises(StateError, match="ranks have no states"):
+                dl.state_dict()
+            return [first, *it]
+
+    assert ranks.values(2, doubled) == [[0, 4, 8, 12, 16], [2, 6, 10, 14, 18]]
+
+
+class Here(IterDataPipe[Any]):
+    """A pipe of the user's that stays in the main process."""
+
+    def __init__(self, source: Any) -> None:
+        self.source = source
+
+    def is_replicable(self) -> bool:
+        return False
+
+    def __iter__(self) -> Any:
+        yield from self.source
+
+
+def test_a_part_in_the_main_process_of_each_rank_goes_on_from_every_step() -> None:
+    def runs(rank: int) -> Any:
+        graph = Here(blocks(80)).map(lambda batch: batch)
+        with DataLoader2(graph, reading_service=service(2)) as dl:
+            dl.seed(SEED)
+            rows, states = [], []
+            for row in dl:
+                rows.append(row)
+                states.append(trip(dl.state_dict()))
+            rests = []
+            for state in states[::3]:
+                dl.load_state_dict(state)
+                rests.append(list(dl))
+        return rows, rests
+
+    for rows, rests in ranks.values(2, runs):
+        assert len(rows) == 20 and rests == [rows[k + 1 :] for k in range(0, 20, 3)]
+
+
+def test_what_stands_for_nothing_divided_is_said_once() -> None:
+    with pytest.warns(UserWarning, match="no sharding point") as told:
+        service(2).adapt(IterableWrapper(range(4)).map(str))
+    assert len(told) == 1
+
+
+def test_the_lanes_of_the_service_for_ranks_count_where_the_other_has_none() -> None:
+    both = SequentialReadingService(DistributedReadingService(lanes=6), MultiProcessingReadingService(2))
+    assert both.lanes == 6
+    other = SequentialReadingService(DistributedReadingService(lanes=6), MultiProcessingReadingService(2, lanes=4))
+    assert other.lanes == 4

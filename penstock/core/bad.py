@@ -34,6 +34,7 @@ __all__ = [
     "combined",
     "gathered",
     "settled",
+    "with_losses",
     "without_holes",
 ]
 
@@ -234,6 +235,15 @@ def carrying(item: Any, loose: Lossy) -> Any:
     found = behind(loose, item)
     loose.losses, loose.retried = [], 0
     return found
+
+
+def with_losses(items: Iterator[Any], loose: Lossy) -> Iterator[Any]:
+    """Yield items with what was lost by the way to each of them; what is lost behind the last goes with a hole."""
+    for item in items:
+        yield carrying(item, loose)
+    rest = carrying(HOLE, loose)
+    if rest is not HOLE:
+        yield rest
 
 
 class GuardedData:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 import weakref
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from penstock.core.bad import HOLE
@@ -28,7 +29,7 @@ class Running:
         self.epoch = epoch
         self.run = run
         self.delivered = self.began_at = delivered
-        self.losses = losses
+        self.losses = None if losses is None else replace(losses)
         self.rank = rank
         self.ended = False
         self.closed = False

@@ -131,10 +131,10 @@ class DataLoader2(Generic[T_co]):
             self._lanes = self._session.lanes
         place = self._service.place()
         start = start or first_progress(self._session.plan, self._lanes or self._session.lanes, place.world_size)
-        run = self._session.agreed(Run(seed, epoch, start, self._bad), delivered)
         losses = None if self._bad is None else Losses(self._bad, place.rank, epoch, samples_per_item(self._graph))
         if losses is not None and loaded is not None:
             losses.restore(loaded["losses"], place.world_size)
+        run = self._session.agreed(Run(seed, epoch, start, losses), delivered)
         self._running = Running(self._session.epoch(run), run, delivered, losses, place.rank)
         self._running.spans, self._spans = self._spans, []
         if loaded is not None:
@@ -251,6 +251,8 @@ class DataLoader2(Generic[T_co]):
         state is of, else the running one, else the next. All ranks do the same. Where the graph divides into blocks the
         steps cost next to nothing; where it divides into lanes, their batches are made and dropped.
 
+        A batch of blocks that loses all of its samples counts as a step among those that are passed over.
+
         Raises:
             ValueError: ``begin`` has been delivered already, or is behind ``end``.
         """
@@ -356,7 +358,7 @@ class DataLoader2(Generic[T_co]):
             "delivered_total": self._batches,
             "division": session.plan.kind if session is not None else None,
             "lanes": self._lanes or (session.lanes if session is not None else None),
-            "restarts": getattr(session, "restarts", 0),
+            "restarts": session.restarts if session is not None else 0,
             "dropped": running.epoch.dropped if running is not None else 0,
             "digest": running.digest if running is not None else 0,
             "skipped": running.losses.skipped if running is not None and running.losses is not None else 0,

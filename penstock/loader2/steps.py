@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from penstock.core.bad import HOLE
 from penstock.reading_service.base import Place
 
 if TYPE_CHECKING:
@@ -23,10 +24,13 @@ def passed_over(session: Session, running: Running, steps: int, place: Place) ->
     if progress.kind == "blocks":
         progress = replace(progress, next=progress.next + steps * place.world_size)
         running.epoch.close()
-        run = session.agreed(replace(running.run, progress=progress), running.delivered + steps)
+        losses = None if running.losses is None else replace(running.losses)
+        run = replace(running.run, progress=progress, losses=losses)
+        run = session.agreed(run, running.delivered + steps)
         running.epoch = session.epoch(run)
     else:
         for _ in range(steps):
-            for _item in running.epoch:
-                break
+            for item in running.epoch:
+                if running.losses is None or running.losses.take(item) is not HOLE:
+                    break
     running.delivered += steps

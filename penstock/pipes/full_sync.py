@@ -9,7 +9,7 @@ from typing import Any, TypeVar, get_args
 
 from penstock.core.context import Context
 from penstock.core.errors import GraphError
-from penstock.core.pipe import IterDataPipe, check_source, no_length
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source, no_length
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._agreement import Agreed, Policy
@@ -52,14 +52,12 @@ class FullSync(IterDataPipe[T]):
         [1, 2]
     """
 
+    arity = ONE_TO_ONE
     is_of_state = False
 
     def __init__(self, datapipe: IterDataPipe[T], timeout: float = 1800, *, policy: Policy = "shortest") -> None:
         datapipe = check_source(self, datapipe)
-        if timeout <= 0:
-            raise ValueError(f"timeout must be positive, got {timeout}")
-        if policy not in get_args(Policy):
-            raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+        check_sync(timeout, policy)
         self.datapipe = datapipe
         self.timeout = timeout
         self.policy: Policy = policy
@@ -116,6 +114,14 @@ class FullSync(IterDataPipe[T]):
 
         running = given()
         return Stream(running, lambda: last, places=up.places, closers=(running, _Idle()))
+
+
+def check_sync(timeout: float, policy: str) -> None:
+    """Raise ValueError for a timeout that is not positive, or a policy that there is not."""
+    if timeout <= 0:
+        raise ValueError(f"timeout must be positive, got {timeout}")
+    if policy not in get_args(Policy):
+        raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
 
 
 class _Link:

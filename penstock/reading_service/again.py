@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from penstock.core.bad import HOLE, Lossy
@@ -59,7 +60,7 @@ def made_again(graph: IterDataPipe[Any], run: Run, began_at: int, step: int, pla
     progress = Progress("blocks", 1, next=block)
     if division.kind == "whole":
         worker, progress = WorkerInfo(), Progress("lanes", 1, given={"0": 0}, behind={"0": step})
-    run = Run(run.seed, run.epoch, progress, run.bad)
+    run = replace(run, progress=progress)
     with _own_globals():
         deliveries = read_lanes(graph, division, run, own_lanes(progress, worker), worker=worker, own_globals=True)
         try:

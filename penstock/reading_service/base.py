@@ -15,11 +15,24 @@ from typing import Any
 
 from penstock.core.bad import BadSamples
 from penstock.core.errors import GraphError
+from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.stream import State
 
-__all__ = ["ALONE", "Epoch", "Place", "Progress", "ReadingService", "Run", "Session", "first_progress", "turns"]
+__all__ = [
+    "ALONE",
+    "Epoch",
+    "Place",
+    "Progress",
+    "ReadingService",
+    "Run",
+    "Session",
+    "checked_lanes",
+    "default_lanes",
+    "first_progress",
+    "turns",
+]
 
 
 @dataclass
@@ -88,6 +101,18 @@ def first_progress(plan: Plan, lanes: int, ranks: int = 1) -> Progress:
     return Progress("lanes", lanes, given={str(lane): 0 for lane in range(lanes)}, groups=groups)
 
 
+def checked_lanes(lanes: int | None) -> int | None:
+    """Return a service's ``lanes=``. ValueError if it is below 1."""
+    if lanes is not None and lanes < 1:
+        raise ValueError(f"lanes must be at least 1, got {lanes}")
+    return lanes
+
+
+def default_lanes(plan: Plan, wanted: int | None, streams: int) -> int:
+    """Return how many lanes a session has: what is wanted, else one for each stream; undivided always that."""
+    return streams if plan.kind == "whole" else wanted or streams
+
+
 def turns(order: list[int], given: Mapping[str, int]) -> Iterator[int]:
     """Yield whose turn it is: the first of those lanes that have given the fewest items.
 
@@ -130,13 +155,19 @@ class Run:
     """One epoch, as the loader orders it.
 
     Attributes:
-        bad: what to do with samples that fail; None raises. Items may be `Lossy` otherwise.
+        losses: what to do with samples that fail, and what the epoch had lost when it was begun; None raises. Items may
+            be `Lossy` otherwise.
     """
 
     seed: int
     epoch: int
     progress: Progress
-    bad: BadSamples | None = None
+    losses: Losses | None = None
+
+    @property
+    def bad(self) -> BadSamples | None:
+        """What to do with samples that fail; None raises."""
+        return None if self.losses is None else self.losses.policy
 
 
 class Epoch(ABC):
@@ -171,6 +202,7 @@ class Session(ABC):
 
     plan: Plan
     lanes: int
+    restarts: int = 0  # workers replaced so far
 
     def agreed(self, run: Run, delivered: int) -> Run:
         """Return the epoch as all ranks run it, with the seed of rank 0. Called ahead of `epoch`.
@@ -204,8 +236,8 @@ class Session(ABC):
 class ReadingService(ABC):
     """Where a graph runs."""
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
-        """Return the graph as this service will run it."""
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
+        """Return the graph as this service will run it; ``divided`` says that ranks divide it, whoever else does."""
         return graph
 
     def place(self) -> Place:

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
 import warnings
 import weakref
-from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
-from typing import Any, get_args
+from typing import Any
 
 from penstock.core.errors import GraphError, RankError
-from penstock.core.losses import Again, Losses, filled
 from penstock.core.pipe import IterDataPipe
 from penstock.graph.fingerprint import divided
-from penstock.pipes._agreement import Agreed, Policy
+from penstock.pipes._agreement import Policy
 from penstock.pipes._gloo import GlooExchange, process_group
-from penstock.pipes._rounds import NEVER, Channel, Exchange, Job
-from penstock.pipes.full_sync import FullSync
-from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
+from penstock.pipes._rounds import Channel
+from penstock.pipes.full_sync import FullSync, check_sync
+from penstock.reading_service.base import ALONE, Epoch, Place, ReadingService, Run, Session
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.legacy import as_service
-from penstock.reading_service.prepare import prepared
+from penstock.reading_service.synced import Start, SyncedEpoch
 
 __all__ = ["DistributedReadingService", "SequentialReadingService"]
-
-# An epoch's progress is asked for so often that it takes this share of the time; what was given since is counted.
-_PROGRESS_SHARE = 0.01
-_HALF = 1 << 32
 
 
 class DistributedReadingService(ReadingService):
@@ -65,10 +57,7 @@ class DistributedReadingService(ReadingService):
     """
 
     def __init__(self, timeout: float = 1800, *, policy: Policy = "shortest", lanes: int | None = None) -> None:
-        if timeout <= 0:
-            raise ValueError(f"timeout must be positive, got {timeout}")
-        if policy not in get_args(Policy):
-            raise ValueError(f"policy must be one of {', '.join(get_args(Policy))}, got {policy!r}")
+        check_sync(timeout, policy)
         self.timeout = timeout
         self.policy: Policy = policy
         self._inner: ReadingService = InProcessReadingService(lanes=lanes)
@@ -77,6 +66,9 @@ class DistributedReadingService(ReadingService):
         """Return a service like this one, in which each rank runs its part as ``inner`` would."""
         service = DistributedReadingService(self.timeout, policy=self.policy)
         service._inner = inner
+        if self.lanes is not None and hasattr(inner, "lanes"):
+            service._inner = copy(inner)
+            service._inner.lanes = inner.lanes or self.lanes
         return service
 
     @property
@@ -88,8 +80,8 @@ class DistributedReadingService(ReadingService):
         lanes: int | None = getattr(self._inner, "lanes", None)
         return lanes
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
-        graph = self._inner.adapt(prepared(graph, sharded=True))
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
+        graph = self._inner.adapt(graph, divided=True)
         if isinstance(graph, FullSync):
             return graph
         return FullSync(graph, self.timeout, policy=self.policy).named("fullsync")
@@ -154,8 +146,8 @@ class SequentialReadingService(ReadingService):
         self.num_workers: int = getattr(self._service, "num_workers", 1)
         self.lanes: int | None = getattr(self._service, "lanes", None)
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
-        return self._service.adapt(graph)
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
+        return self._service.adapt(graph, divided=divided)
 
     def place(self) -> Place:
         return self._service.place()
@@ -190,12 +182,12 @@ class _DistributedSession(Session):
         self._finalizer = weakref.finalize(self, _close, self._channel, self._gathering)
 
     @property
-    def restarts(self) -> int:
-        return getattr(self.inner, "restarts", 0)
+    def restarts(self) -> int:  # type: ignore[override]  # a field elsewhere
+        return self.inner.restarts
 
     def agreed(self, run: Run, delivered: int) -> Run:
         self._channel.next_epoch()
-        start = _Start(self._channel.epoch, run, delivered, self._divided)
+        start = Start(self._channel.epoch, run, delivered, self._divided)
         self._channel.ask(start, lambda: start.done)
         if start.error is not None:
             raise start.error
@@ -221,7 +213,7 @@ class _DistributedSession(Session):
                 f"lanes={-(-lanes // ranks) * ranks}, or another multiple of {ranks}",
                 stacklevel=4,
             )
-        return _SyncedEpoch(self.inner.epoch(run), run, self.place, self._channel, self._policy)
+        return SyncedEpoch(self.inner.epoch(run), run, self.place, self._channel, self._policy)
 
     def close(self) -> None:
         self._finalizer()
@@ -231,118 +223,6 @@ class _DistributedSession(Session):
 def _close(channel: Channel, gathering: GlooExchange) -> None:
     channel.close()
     gathering.close()
-
-
-class _Start(Job):
-    """Asks the ranks for rank 0's seed, and whether all stand at the same place of the same data."""
-
-    def __init__(self, epoch: int, run: Run, delivered: int, data: dict[str, Any]) -> None:
-        self.epoch = epoch
-        self.seed = run.seed
-        self.done = False
-        self.error: RankError | None = None
-        progress = run.progress
-        place = [run.epoch, delivered, progress.kind, progress.lanes, progress.next, run.seed if delivered else None]
-        said = json.dumps([place, data]).encode()
-        self._digest = int.from_bytes(hashlib.blake2b(said, digest_size=7).digest(), "big")
-        self._data = data
-        self._stands = f"epoch {run.epoch}, {delivered} batches delivered, {progress.lanes} {progress.kind}"
-
-    def fields(self, rank: int) -> list[int]:
-        seed = divmod(self.seed, _HALF) if rank == 0 else (NEVER, NEVER)
-        return [self._digest, -self._digest, *seed]
-
-    def take(self, found: list[int], exchange: Exchange) -> None:
-        least, most, high, low = found[0], -found[1], *found[2:4]
-        self.seed = high * _HALF + low
-        if least != most:
-            first, data = exchange.told((self._stands, self._data), 0)
-            other = [name for name in self._data.keys() | data.keys() if self._data.get(name) != data.get(name)]
-            if other:
-                told = "; ".join(f"{name!r}: {self._data.get(name)}, there {data.get(name)}" for name in sorted(other))
-                self.error = RankError(f"rank {exchange.rank} would divide other data than rank 0: {told}")
-            else:
-                self.error = RankError(
-                    f"the ranks stand at different places, or divide different data: rank {exchange.rank} at "
-                    f"{self._stands}; rank 0 at {first}. Every rank must load the same state, or its own part of it"
-                )
-        self.done = True
-
-    def fail(self, error: RankError) -> None:
-        self.error, self.done = error, True
-
-
-class _SyncedEpoch(Epoch):
-    """A rank's epoch, as far as all ranks go; its progress is that behind the last item given."""
-
-    def __init__(self, inner: Epoch, run: Run, place: Place, channel: Channel, policy: Policy) -> None:
-        self._inner = inner
-        self._world = place.world_size
-        self._progress = run.progress.of(place.lanes(run.progress.lanes)).copy()
-        items: Iterator[Any] = _Marked(inner)
-        self._reading = Agreed(
-            channel, items if run.bad is None else filled(items, Losses(run.bad, write=False)), policy
-        )
-        self._again = False
-        self.target = inner.target
-
-    def __next__(self) -> Any:
-        item, mark = next(self._reading)
-        self._again = type(item) is Again
-        if self._again:
-            item = item.item
-        progress = self._progress
-        if self._reading.is_padding:
-            if progress.kind == "blocks":
-                progress.next += self._world
-        elif isinstance(mark, Progress):
-            self._progress = mark
-        elif progress.kind == "blocks":
-            progress.next += self._world
-        else:
-            for count in (progress.given, progress.behind):
-                count[mark] = count.get(mark, 0) + 1
-        return item
-
-    @property
-    def progress(self) -> Progress:  # type: ignore[override]  # a field elsewhere
-        return self._progress
-
-    @property
-    def is_padding(self) -> bool:  # type: ignore[override]  # a field elsewhere
-        return self._reading.is_padding or self._again
-
-    @property
-    def dropped(self) -> int:  # type: ignore[override]  # a field elsewhere
-        return self._reading.dropped
-
-    def close(self) -> None:
-        self._reading.close()
-        self._inner.close()
-
-
-class _Marked:
-    """An epoch's items, each with the progress behind it; or with its lane, where the progress would cost too much."""
-
-    def __init__(self, epoch: Epoch) -> None:
-        self._epoch = epoch
-        self._next = 0.0  # when the progress may be asked for again
-
-    def __iter__(self) -> Iterator[tuple[Any, Progress | str]]:
-        return self
-
-    def __next__(self) -> tuple[Any, Progress | str]:
-        item = next(self._epoch)
-        began = time.perf_counter()
-        if began < self._next:
-            return item, str(self._epoch.lane)
-        progress = self._epoch.progress.copy()
-        now = time.perf_counter()
-        self._next = now + (now - began) / _PROGRESS_SHARE
-        return item, progress
-
-    def close(self) -> None:
-        self._epoch.close()
 
 
 def _group() -> Any:

@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-from penstock.core.bad import HOLE, carrying
 from penstock.core.context import WorkerInfo
 from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.stream import State, close
 from penstock.pipes.prefetcher import Prefetcher
-from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
+from penstock.reading_service.base import (
+    ALONE,
+    Epoch,
+    Place,
+    Progress,
+    ReadingService,
+    Run,
+    Session,
+    checked_lanes,
+    default_lanes,
+)
 from penstock.reading_service.hooks import initialized, reset
 from penstock.reading_service.lanes import END, begun, catch_up, lane_context, own_lanes, read_lanes
 from penstock.reading_service.prepare import prepared
@@ -54,15 +63,13 @@ class InProcessReadingService(ReadingService):
     ) -> None:
         if prefetch_cnt < 0:
             raise ValueError(f"prefetch_cnt must not be negative, got {prefetch_cnt}")
-        if lanes is not None and lanes < 1:
-            raise ValueError(f"lanes must be at least 1, got {lanes}")
         self.prefetch_cnt = prefetch_cnt
         self.init_fn = init_fn
         self.reset_fn = reset_fn
-        self.lanes = lanes
+        self.lanes = checked_lanes(lanes)
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
-        return prepared(graph, sharded=False)
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
+        return prepared(graph, sharded=divided)
 
     def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
         return _InProcessSession(graph, self, place)
@@ -76,7 +83,7 @@ class _InProcessSession(Session):
             graph = initialized(service.init_fn, prepared(graph, sharded=False), self._worker, "init_fn")
         self._graph = graph
         self.plan = plan(graph)
-        self.lanes = place.world_size if self.plan.kind == "whole" else service.lanes or place.world_size
+        self.lanes = default_lanes(self.plan, service.lanes, place.world_size)
 
     def epoch(self, run: Run) -> Epoch:
         graph = reset(self._service.reset_fn, self._graph, self._worker, run, "reset_fn")
@@ -104,7 +111,6 @@ class _OneStream(Epoch):
         self._ended = self._key in start.ended
         self._given = 0
         ctx = lane_context(graph, division, run, lane, local, worker=worker, given=lambda: self._given)
-        self._loose = None if run.bad is None else ctx.loose
         self._stream = begun(graph, ctx, start, lane)
         catch_up(self._stream, ctx, start, lane)
         first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
@@ -115,10 +121,8 @@ class _OneStream(Epoch):
             raise StopIteration
         for item in self._items:
             self._given += 1
-            return item if self._loose is None else carrying(item, self._loose)
+            return item
         self._ended = True
-        if self._loose is not None and (rest := carrying(HOLE, self._loose)) is not HOLE:
-            return rest
         raise StopIteration
 
     @property

@@ -8,7 +8,7 @@ from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-from penstock.core.bad import HOLE, carrying
+from penstock.core.bad import with_losses
 from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.plan import Plan
@@ -96,6 +96,8 @@ def begun(root: IterDataPipe[Any], ctx: Context, progress: Progress, lane: int) 
     """Return the stream of a lane where its state says."""
     state = progress.states.get("0" if progress.kind == "blocks" else str(lane))
     stream: Stream[Any] = ctx.build(root, state, holes=True)
+    if ctx.bad is not None:
+        stream.it = with_losses(stream.it, ctx.loose)
     return stream
 
 
@@ -188,8 +190,6 @@ def read_lanes(
                 for item in stream.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
                     break
                 else:
-                    if (rest := carrying(HOLE, contexts[lane].loose)) is not HOLE:
-                        yield Delivery(lane, anchor.tell, rest)
                     stream.close()
                     order.remove(lane)
                     yield Delivery(lane, anchor.last, END)
@@ -203,8 +203,6 @@ def read_lanes(
                         step=anchor.step, before_item=seed_block,
                     )  # fmt: skip
                 raise
-            if run.bad is not None:
-                item = carrying(item, contexts[lane].loose)
             anchor.given += 1
             block += step
             yield Delivery(lane, anchor.tell, item)

@@ -18,20 +18,21 @@ import os
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from penstock.core.context import Context, Share, current_context
 from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe, MapDataPipe
-from penstock.core.plan import Plan
+from penstock.core.plan import Plan, plan
 from penstock.core.seed_generator import SeedGenerator
 from penstock.core.seeds import epoch_in_reset
 from penstock.core.user import Stateful
 from penstock.core.walk import Names
 from penstock.graph.settings import apply_sharding
 from penstock.pipes.sharding import SHARDING_PRIORITIES
-from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session
+from penstock.reading_service.base import ALONE, Epoch, Place, Progress, ReadingService, Run, Session, first_progress
 from penstock.reading_service.hooks import call_hook, epoch_seeds
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.prepare import prepared
@@ -116,8 +117,8 @@ class UserService(ReadingService):
     def kind(self) -> str:
         return f"{type(self._user).__module__}.{type(self._user).__qualname__}"
 
-    def adapt(self, graph: Any) -> IterDataPipe[Any]:
-        return prepared(graph, sharded=False)
+    def adapt(self, graph: Any, *, divided: bool = False) -> IterDataPipe[Any]:
+        return prepared(graph, sharded=divided)
 
     def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
         copied = prepared(graph, sharded=False)  # the service may change it
@@ -139,6 +140,8 @@ class UserService(ReadingService):
 
     def save(self) -> dict[str, str] | None:
         session = self._session() if self._session is not None else None
+        if session is not None and session.place.world_size > 1:
+            raise StateError(f"{self.kind} divides a rank's work in its own way, so ranks have no states here")
         if self._saved is None and session is not None and session.open and hasattr(self._user, "checkpoint"):
             saved = base64.b64encode(self.call("checkpoint")).decode("ascii")
             return {"service": self.kind, "checkpoint": saved}
@@ -165,11 +168,11 @@ class UserService(ReadingService):
 class _UserSession(Session):
     def __init__(self, service: UserService, made: Any, place: Place) -> None:
         self._service = service
-        self._place = place
+        self.place = place
         self.open = True
         self._finalizer = weakref.finalize(self, _finalize, os.getpid(), service)
         self.plan = Plan("whole")
-        self.lanes = 1
+        self.lanes = place.world_size
         self._graph: Any = None
         self._run_on(made)
 
@@ -178,7 +181,7 @@ class _UserSession(Session):
             made = made.to_iter_datapipe()
         self._graph = made
         if isinstance(made, IterDataPipe):
-            self.plan = InProcessReadingService().start(made).plan
+            self.plan = plan(made) if self.place == ALONE else Plan("whole")
         elif not hasattr(made, "__iter__"):
             raise TypeError(f"initialize of {self._service.kind} must return what iterates, got {type(made).__name__}")
 
@@ -197,6 +200,9 @@ class _UserSession(Session):
         finally:
             epoch_in_reset.reset(token)
         try:
+            if self.place != ALONE:  # what the rank runs is its own, from the start
+                here = plan(self._graph) if isinstance(self._graph, IterDataPipe) else Plan("whole")
+                run = replace(run, progress=first_progress(here, 1))
             if isinstance(self._graph, IterDataPipe):
                 inner: Epoch = InProcessReadingService().start(self._graph).epoch(run)
             else:
@@ -204,7 +210,7 @@ class _UserSession(Session):
         except Exception as error:
             self._service_finalizes(error)
             raise
-        return _UserEpoch(self._service, inner, self._graph, self._place)
+        return _UserEpoch(self._service, inner, self._graph, self.place)
 
     def _service_finalizes(self, error: Exception) -> None:
         _quietly(error, lambda: self._service.call("finalize_iteration"))
@@ -244,9 +250,7 @@ class _UserEpoch(Epoch):
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # the inner epoch's
-        if self._place.world_size > 1:
-            raise StateError(f"{self._service.kind} divides a rank's work in its own way, so ranks have no states here")
-        return self._inner.progress
+        return self._inner.progress if self._place == ALONE else Progress("lanes", self._place.world_size)
 
     def close(self) -> None:
         if not self._open or os.getpid() != self._pid:

@@ -87,7 +87,7 @@ class ProcessEpoch(Epoch):
         self._turns = turns(self._order, start.given)
         self._turn: int | None = next(self._turns, None)
         self._closed = False
-        self._lock = threading.Lock()  # a thread that reads ahead may be in `__next__` while another one closes
+        self._lock = threading.Lock()  # a thread that reads ahead may wait for a worker while another one closes
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
@@ -95,10 +95,6 @@ class ProcessEpoch(Epoch):
         self._begin_all()
 
     def __next__(self) -> Any:
-        with self._lock:
-            return self._next()
-
-    def _next(self) -> Any:
         progress, turn = self.progress, self._turn
         while turn is not None and not self._closed:
             number = self._worker_of(turn)
@@ -138,6 +134,10 @@ class ProcessEpoch(Epoch):
         """Get the next bundle of the worker whose turn it is; tell whether there is one, or the lane has ended."""
         if os.getpid() != self._pid:
             raise RuntimeError("a forked process cannot read from the workers of the process that it was forked from")
+        with self._lock:
+            return not self._closed and self._receive_from(lane)
+
+    def _receive_from(self, lane: int) -> bool:
         session = self._session
         worker = session.workers[self._worker_of(lane)]
         began, limit = time.monotonic(), session.timeout_s
@@ -180,18 +180,17 @@ class ProcessEpoch(Epoch):
         dispatches = worker is session.dispatcher
         delivered = sum(self._delivered) if dispatches else self._delivered[worker.number]
         again = self._died.get(worker.number) == delivered
+        lost: BaseException | None = None  # what is passed over, where that is allowed
         if again or self._restarts >= session.max_restarts:
-            error = session.died(worker, self._now(), lane if again else None)
-            if again and self._may_pass_over(worker):
-                self._pass_over(worker, error)
-                return
-            self._closed = True
-            session.break_()
-            if not again:
-                error.add_note(
-                    f"penstock: {self._restarts} replaced in this epoch; max_restarts={session.max_restarts}"
-                )
-            raise error from None
+            lost = session.died(worker, self._now(), lane if again else None)
+            if not (again and self._may_pass_over(worker)):
+                self._closed = True
+                session.break_()
+                if not again:
+                    lost.add_note(
+                        f"penstock: {self._restarts} replaced in this epoch; max_restarts={session.max_restarts}"
+                    )
+                raise lost from None
         self._died[worker.number] = delivered
         self._restarts += 1
         try:
@@ -199,6 +198,8 @@ class ProcessEpoch(Epoch):
             if dispatches:
                 self._number = session.next_number()
                 self._begin_all()
+            elif lost is not None:
+                self._begin_behind(session.workers[worker.number], lost)
             else:
                 self._begin(session.workers[worker.number])
         except BaseException:
@@ -212,15 +213,13 @@ class ProcessEpoch(Epoch):
         skips = bad is not None and bad.action == "skip" and self._restarts < self._session.max_restarts
         return skips and self._blocks and worker is not self._session.dispatcher
 
-    def _pass_over(self, worker: Any, error: BaseException) -> None:
+    def _begin_behind(self, worker: Any, error: BaseException) -> None:
         """Leave out the block that killed two workers: a hole stands in its place."""
         block = self._session.place.first_block(self.progress.next)
         place = {"rank": self._session.place.rank, "worker": worker.number, "epoch": self._run.epoch, "batch": block}
         loss = {"source": f"batch {block}", "place": place, "error": f"{type(error).__name__}: {error}"}
-        self._restarts += 1
-        self._session.replaced(worker)
-        self.progress.next += self._world  # for who begins in its place
-        self._begin(self._session.workers[worker.number])
+        self.progress.next += self._world  # for the worker
+        self._begin(worker)
         self.progress.next -= self._world
         self._bundles[worker.number] = _Bundle([(0, Lossy(HOLE, [loss]))], {})
 
@@ -253,7 +252,7 @@ class ProcessEpoch(Epoch):
     def close(self) -> None:
         if self._closed or os.getpid() != self._pid:
             return
-        self._closed = True  # ends the wait of a thread that is in `__next__`
+        self._closed = True  # ends the wait of a thread that is in `_receive`
         with self._lock:
             for worker in self._session.everyone:
                 worker.receiver.command("stop", self._number)

@@ -12,7 +12,7 @@ from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.core.walk import walk
-from penstock.reading_service.base import Epoch, Place, Run, Session
+from penstock.reading_service.base import Epoch, Place, Run, Session, default_lanes
 from penstock.reading_service.lost import end, lost, report, to_blame
 from penstock.reading_service.process_epoch import ProcessEpoch
 from penstock.reading_service.starter import Starter, Worker
@@ -35,8 +35,7 @@ class ProcessSession(Session):
         self._service = service
         self.place = place
         self.num_workers = service.num_workers
-        streams = service.num_workers * place.world_size
-        self.lanes = streams if self.plan.kind == "whole" else service.lanes or streams
+        self.lanes = default_lanes(self.plan, service.lanes, service.num_workers * place.world_size)
         self._payload: tuple[IterDataPipe[Any], dict[str, Any]] = (
             graph,
             {

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.pipe import IterDataPipe
-from penstock.reading_service.base import ALONE, Place, ReadingService, Session
+from penstock.reading_service.base import ALONE, Place, ReadingService, Session, checked_lanes
 from penstock.reading_service.in_process import InProcessReadingService
 from penstock.reading_service.prepare import prepared
 from penstock.reading_service.split import session_of
@@ -81,8 +81,6 @@ class MultiProcessingReadingService(ReadingService):
             raise ValueError(f"num_workers must not be negative, got {num_workers}")
         if worker_prefetch_cnt < 0 or main_prefetch_cnt < 0:
             raise ValueError(f"prefetch counts must not be negative: {worker_prefetch_cnt}, {main_prefetch_cnt}")
-        if lanes is not None and lanes < 1:
-            raise ValueError(f"lanes must be at least 1, got {lanes}")
         if multiprocessing_context not in (None, "forkserver", "spawn", "fork"):
             raise AssertionError(
                 f"multiprocessing_context must be one of forkserver, spawn, fork, but got {multiprocessing_context!r}"
@@ -95,14 +93,14 @@ class MultiProcessingReadingService(ReadingService):
         self.main_prefetch_cnt = main_prefetch_cnt
         self.worker_init_fn = worker_init_fn
         self.worker_reset_fn = worker_reset_fn
-        self.lanes = lanes
+        self.lanes = checked_lanes(lanes)
         self.max_restarts = max_restarts
         self.worker_timeout_s = worker_timeout_s
         self.buffer_bytes = buffer_bytes
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
         # A function that changes the graph may divide it; a worker says so where it has not.
-        return prepared(graph, sharded=self.num_workers > 0, quiet=self.worker_init_fn is not None)
+        return prepared(graph, sharded=divided or self.num_workers > 0, quiet=self.worker_init_fn is not None)
 
     def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
         if self.num_workers == 0:

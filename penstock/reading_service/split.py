@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from penstock.core.bad import HOLE, carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.errors import GraphError, StateError
 from penstock.core.iterate import drive
@@ -22,6 +21,7 @@ from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream, close
 from penstock.core.walk import describe, names, walk
 from penstock.reading_service.base import Epoch, Place, Progress, Run, Session, first_progress
+from penstock.reading_service.lanes import begun, catch_up
 
 __all__ = ["SplitSession", "replicable_part", "session_of"]
 
@@ -76,8 +76,8 @@ class SplitSession(Session):
         self._root: Any = made[id(root)]
 
     @property
-    def restarts(self) -> int:
-        return getattr(self.inner, "restarts", 0)
+    def restarts(self) -> int:  # type: ignore[override]  # a field elsewhere
+        return 0 if self.inner is None else self.inner.restarts
 
     def epoch(self, run: Run) -> Epoch:
         if run.progress.lanes != self.lanes:
@@ -116,12 +116,13 @@ class _SplitEpoch(Epoch):
             shared={_Items: self._begin},
             bad=run.bad,
         )
-        self._loose = None if run.bad is None else ctx.loose
+        self._run = run
         self._start = start = run.progress.of([place.rank])
         self.lane, self._key = place.rank, str(place.rank)
         self._given = start.given.get(self._key, 0)
         self._ended = self._key in start.ended
-        self._stream = ctx.build(root, start.states.get(self._key), holes=True)
+        self._stream = begun(root, ctx, start, place.rank)
+        catch_up(self._stream, ctx, start, place.rank)
         self._items = drive(root, ctx, self._stream, "batch")
 
     def _begin(self, ctx: Context, progress: Any) -> Epoch:
@@ -132,7 +133,7 @@ class _SplitEpoch(Epoch):
         start = Progress(**progress) if progress else fresh
         if self._reading is not None:
             self._reading.close()
-        self._reading = self._inner.epoch(Run(seed, ctx.epoch, start, ctx.bad))
+        self._reading = self._inner.epoch(replace(self._run, seed=seed, progress=start))
         return self._reading
 
     def __next__(self) -> Any:
@@ -140,10 +141,8 @@ class _SplitEpoch(Epoch):
             raise StopIteration
         for item in self._items:
             self._given += 1
-            return item if self._loose is None else carrying(item, self._loose)
+            return item
         self._ended = True
-        if self._loose is not None and (rest := carrying(HOLE, self._loose)) is not HOLE:
-            return rest
         raise StopIteration
 
     @property

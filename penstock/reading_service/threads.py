@@ -19,7 +19,16 @@ from typing import Any
 from penstock.core.context import WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
-from penstock.reading_service.base import ALONE, Epoch, Place, ReadingService, Run, Session
+from penstock.reading_service.base import (
+    ALONE,
+    Epoch,
+    Place,
+    ReadingService,
+    Run,
+    Session,
+    checked_lanes,
+    default_lanes,
+)
 from penstock.reading_service.lanes import END, own_lanes, read_lanes
 from penstock.reading_service.outbox import ENDED, FAILED, Outbox
 from penstock.reading_service.prepare import prepared
@@ -59,13 +68,11 @@ class ThreadingReadingService(ReadingService):
             raise ValueError(f"num_workers must be at least 1, got {num_workers}")
         if prefetch_cnt < 0:
             raise ValueError(f"prefetch_cnt must not be negative, got {prefetch_cnt}")
-        if lanes is not None and lanes < 1:
-            raise ValueError(f"lanes must be at least 1, got {lanes}")
         self.num_workers = num_workers
         self.prefetch_cnt = prefetch_cnt
-        self.lanes = lanes
+        self.lanes = checked_lanes(lanes)
 
-    def adapt(self, graph: IterDataPipe[Any]) -> IterDataPipe[Any]:
+    def adapt(self, graph: IterDataPipe[Any], *, divided: bool = False) -> IterDataPipe[Any]:
         return prepared(graph, sharded=True)
 
     def start(self, graph: IterDataPipe[Any], place: Place = ALONE) -> Session:
@@ -83,8 +90,7 @@ class ThreadSession(Session):
         self.plan = plan(graph)
         self.place = place
         self.num_workers = service.num_workers
-        streams = service.num_workers * place.world_size
-        self.lanes = streams if self.plan.kind == "whole" else service.lanes or streams
+        self.lanes = default_lanes(self.plan, service.lanes, service.num_workers * place.world_size)
         self.workers = [
             _Worker(WorkerInfo(self.num_workers, number, place.rank, place.world_size), graph, service.prefetch_cnt)
             for number in range(service.num_workers)
