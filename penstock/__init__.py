@@ -6,6 +6,7 @@ An input pipeline is a graph of DataPipes, a ReadingService runs it, and DataLoa
 from penstock.core.bad import BadSamples
 from penstock.core.errors import (
     DecodeError,
+    DifferentData,
     GraphError,
     MissingExtra,
     PenstockError,
@@ -39,6 +40,7 @@ __all__ = [
     "DataChunk",
     "DataLoader2",
     "DecodeError",
+    "DifferentData",
     "DistributedReadingService",
     "FileLister",
     "FileOpener",

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from penstock import DataLoader2, InProcessReadingService, MultiProcessingReadingService
 from penstock.core.context import WorkerInfo
-from penstock.core.dealing import Feed
 from penstock.core.errors import RankError
+from penstock.core.feed import Feed
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.pipes import IterableWrapper

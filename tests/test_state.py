@@ -20,8 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from penstock.core.context import Context
-from penstock.core.dealing import Feed
 from penstock.core.errors import StateError
+from penstock.core.feed import Feed
 from penstock.core.plan import plan
 from penstock.core.stream import State, Stream, sequence_stream
 from penstock.pipes import FileLister, IterableWrapper, IterDataPipe

@@ -15,10 +15,11 @@ from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream
 
 if TYPE_CHECKING:
-    from penstock.core.dealing import Feed
+    from penstock.core.feed import Feed
     from penstock.core.pipe import IterDataPipe, Pipe
     from penstock.core.trace import Trace
     from penstock.core.walk import Names
+    from penstock.core.witness import Finding
 
 __all__ = ["Context", "Dispatch", "Outlet", "Share", "WorkerInfo", "current_context"]
 
@@ -122,8 +123,11 @@ class Context:
         thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
         given: tells how many items the lane has given, or another number that changes with each; None if nobody can.
+        witness: takes what is seen of the streams ahead of sharding points, which others divide as well; None if nobody
+            compares it.
         trace: set while a failed batch is run again to find out which pipe and item it was.
         bad: what to do with samples that fail; None raises.
+        plain: no service arranges the run.
         loose: what was lost ahead of steps that know no holes, until the next item of the root takes it along.
     """
 
@@ -139,8 +143,10 @@ class Context:
     thread: str | None = None
     outlet: Outlet | None = None
     given: Callable[[], int] | None = None
+    witness: Callable[[Finding], object] | None = None
     trace: Trace | None = None
     bad: BadSamples | None = None
+    plain: bool = False
     loose: Lossy = field(default_factory=lambda: Lossy(HOLE), compare=False)
 
     def build(

@@ -5,6 +5,7 @@
     ├── StateError      a state that does not fit the graph, or cannot be reached again
     ├── WorkerDied      a worker process ended without being asked to
     ├── TransportError  an object could not be moved between processes
+    ├── DifferentData   those who divide the work found different data to divide (also a RuntimeError)
     ├── DecodeError     bad bytes in a named file and record (also a ValueError)
     └── MissingExtra    an optional dependency is not installed (also an ImportError)
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 __all__ = [
     "DecodeError",
+    "DifferentData",
     "GraphError",
     "MissingExtra",
     "PenstockError",
@@ -51,6 +53,10 @@ class WorkerDied(PenstockError, RuntimeError):
 
 class RankError(PenstockError, RuntimeError):
     """Another rank has failed, is gone, is late, or is at another place of the program."""
+
+
+class DifferentData(PenstockError, RuntimeError):
+    """Ranks or workers found different items, or another number of them, ahead of a sharding point."""
 
 
 class TooManyBadSamples(PenstockError, RuntimeError):

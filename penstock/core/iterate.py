@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from penstock.core.context import Context, Share, WorkerInfo, current_context
 from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe, Pipe
-from penstock.core.plan import plan
+from penstock.core.plan import Plan, plan
 from penstock.core.seeds import draw_seed
 from penstock.core.sharing import Child
 from penstock.core.stream import State, Stream
@@ -120,13 +120,13 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
         share = running.share
         if share is not None:  # its points are its own, also where they have the names of the running graph's
             share = share.alone()
-        return replace(running, names=named, share=share, shared={}, trace=None)
+        return replace(running, names=named, share=share, shared={}, witness=None, trace=None)
     info = _torch_worker()
     if info is None:
-        return Context(named, seed=_agreed_seed(named.pipes), share=Share())
+        return Context(named, seed=_agreed_seed(named.pipes), share=Share(), plain=True)
     passes = vars(pipe).get("_iterations", 0)  # a persistent worker keeps its seed, so epochs are counted here
     pipe._iterations = passes + 1  # type: ignore[attr-defined]  # nothing but this function knows it
-    division = plan(pipe)
+    division = Plan("lanes") if any(each.splits_itself for each in named.pipes) else plan(pipe)
     share = Share(
         info.num_workers,
         info.id,
@@ -135,7 +135,8 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
         local=(info.id,),
     )
     worker = WorkerInfo(info.num_workers, info.id)
-    return Context(named, seed=info.seed - info.id, epoch=passes, share=share, worker=worker)
+    seed = getattr(info, "seed", info.id) - info.id  # one that stands for torch's may have none
+    return Context(named, seed=seed, epoch=passes, share=share, worker=worker, plain=True)
 
 
 def _agreed_seed(pipes: list[Pipe]) -> int:

@@ -35,6 +35,7 @@ class Pipe:
     """What both families share: sources, a name, and the place in the user's program where the pipe was made."""
 
     arity: int = OTHER
+    splits_itself: ClassVar[bool] = False  # where no service arranges the run it asks torch for its share
     is_of_state: ClassVar[bool] = True  # a pipe without a part in states may come and go between two runs
     functions: ClassVar[dict[str, type[Pipe]]] = {}
     _functional_name: str | None = None

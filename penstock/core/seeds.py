@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["draw_seed", "epoch_in_reset", "hash_key", "philox", "seed_globals"]
+__all__ = ["draw_seed", "epoch_in_reset", "hash_key", "kept_globals", "philox", "seed_globals"]
 
 # The epoch that a reset function is being called for: a seed that it sets counts epochs from there.
 epoch_in_reset: ContextVar[int] = ContextVar("penstock_epoch_in_reset", default=0)
@@ -38,6 +40,26 @@ def draw_seed() -> int:
     if torch is not None:
         return int(torch.empty((), dtype=torch.int64).random_().item())
     return random.getrandbits(63)
+
+
+@contextmanager
+def kept_globals() -> Iterator[None]:
+    """Leave ``random``, ``numpy.random`` and torch's CPU generator as they are, where they are loaded."""
+    import random
+
+    # Another thread may be half way through importing one of them.
+    numpy: Any = sys.modules.get("numpy.random")
+    torch: Any = sys.modules.get("torch")
+    kept = [(random.setstate, random.getstate())]
+    if hasattr(numpy, "get_state"):
+        kept.append((numpy.set_state, numpy.get_state()))
+    if hasattr(torch, "get_rng_state"):
+        kept.append((torch.set_rng_state, torch.get_rng_state()))
+    try:
+        yield
+    finally:
+        for restore, state in kept:
+            restore(state)
 
 
 def seed_globals(key: tuple[int, int]) -> None:

@@ -50,13 +50,13 @@ def user_stream(pipe: IterDataPipe[Any], ctx: Context, state: State) -> Stream[A
             ready.append(ctx.build(sources[0], state))
         places = ready[0].places if ready and pipe.arity == 1 else None
         bound, opened = _bind(pipe, ctx, taken, state, ready)
-        steps = _in_context(iter(bound), ctx, 0, None)
+        steps = _in_context(_iterated(bound, ctx), ctx, 0, None)
         place_now = lambda: opened[0].state() if opened else state  # noqa: E731
         return Stream(steps, place_now, places=places, closers=(steps, opened, ready))
     name = ctx.name(pipe)
     saved = ctx.own(pipe, state)
     bound, opened = _bind(pipe, ctx, taken, None, [])
-    it: Iterator[Any] = iter(bound)
+    it = _iterated(bound, ctx)
     if isinstance(it, Stateful):
         if saved is not None:
             it.load_state_dict(saved["own"])
@@ -96,6 +96,15 @@ def user_stream(pipe: IterDataPipe[Any], ctx: Context, state: State) -> Stream[A
         lambda: {name: [given(), tell()]} if started else ({name: saved} if saved else None),
         closers=(first, run, opened),
     )
+
+
+def _iterated(bound: Any, ctx: Context) -> Iterator[Any]:
+    """Return the pipe's iterator; its ``__iter__`` may be more than a generator's, and run code here."""
+    token = current_context.set(ctx)
+    try:
+        return iter(bound)
+    finally:
+        current_context.reset(token)
 
 
 def _in_context(it: Iterator[Any], ctx: Context, replayed: int, check: Callable[[int], None] | None) -> Iterator[Any]:

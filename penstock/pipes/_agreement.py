@@ -28,7 +28,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
 
 from penstock.core.errors import RankError
@@ -52,18 +52,28 @@ class Agreed(Wish, Generic[T]):
         items: the source. Stepped, and closed if it can be, in a thread of its own.
         policy: ``shortest`` ends with the rank that has the fewest items; with ``longest`` a rank that has no more
             gives its last one again, or another rank's first one if it never had any.
+        compare: asks the ranks, in some of the rounds and in the last one, for what must be the same on all, and
+            returns the error if it is not.
 
     Attributes:
         is_padding: whether the last item given was such a repeated one.
         dropped: how many items were read and never given.
     """
 
-    def __init__(self, channel: Channel, items: Iterator[T], policy: Policy) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        items: Iterator[T],
+        policy: Policy,
+        compare: Callable[[Exchange], BaseException | None] = lambda exchange: None,
+    ) -> None:
         self.epoch = channel.epoch
         self.is_padding = False
         self.dropped = 0
         self._channel = channel
         self._items = items
+        self._compare = compare
+        self._rounds = 0  # in this epoch; on all ranks as many
         self._longest = policy == "longest"
         self._ready: deque[T] = deque()
         self._read = self._given = self._agreed = 0
@@ -215,21 +225,25 @@ class Agreed(Wish, Generic[T]):
 
     def take(self, found: list[int], exchange: Exchange) -> None:
         can, end, failed, without, donor = found
-        said = first = None
+        said = first = different = None
         if failed != NEVER:
             said = exchange.told(_in_words(self._own) if failed == exchange.rank else None, failed)
         elif without != NEVER and donor != NEVER:  # so nothing is agreed yet, and the donor still has its first item
             first = exchange.told(self._ready[0] if donor == exchange.rank else None, donor)
+        over = end != -NEVER if self._longest else end <= can
+        self._rounds += 1
+        if failed == NEVER and (over or not self._rounds & (self._rounds - 1)):
+            different = self._compare(exchange)
         with self._channel.changed:
             if failed != NEVER:
                 self._agreed, self._over = can, True
                 self._error = self._own or RankError(f"rank {failed} failed at its item {can}: {said}")
-            elif self._longest and end != -NEVER:  # all have ended
-                self._agreed, self._over = -end, True
-            elif not self._longest and end <= can:
-                self._agreed, self._over = end, True
+            elif over:
+                self._agreed, self._over = abs(end), True
             else:
                 self._agreed = can
+            if different is not None:
+                self._over, self._error = True, different
             if first is not None and self._ended and not self._read:
                 self._last = first
             now = time.monotonic()

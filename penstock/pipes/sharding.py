@@ -125,7 +125,8 @@ class ShardingFilter(IterDataPipe[T]):
                 feed, share, (start[0], start[1]), lambda place: deal(build, by_itself, place, feed)
             )
         else:
-            stream, position = deal(build, share, (start[0], start[1]), feed)
+            witness = ctx.witness if applied is None and ctx.trace is None else None
+            stream, position = deal(build, share, (start[0], start[1]), feed, witness)
         stream.state = lambda: {name: list(position())}
         if share.ahead is not None and (inner := stream.places) is not None:
             groups, group = share.ahead.count, share.ahead.index

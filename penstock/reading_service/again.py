@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -13,6 +10,7 @@ from penstock.core.context import WorkerInfo
 from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
+from penstock.core.seeds import kept_globals
 from penstock.core.walk import describe
 from penstock.pipes.full_sync import FullSync
 from penstock.reading_service.base import Place, Progress, Run
@@ -61,7 +59,7 @@ def made_again(graph: IterDataPipe[Any], run: Run, began_at: int, step: int, pla
     if division.kind == "whole":
         worker, progress = WorkerInfo(), Progress("lanes", 1, given={"0": 0}, behind={"0": step})
     run = replace(run, progress=progress)
-    with _own_globals():
+    with kept_globals():
         deliveries = read_lanes(graph, division, run, own_lanes(progress, worker), worker=worker, own_globals=True)
         try:
             item = next(deliveries).item
@@ -73,21 +71,3 @@ def made_again(graph: IterDataPipe[Any], run: Run, began_at: int, step: int, pla
     if item is HOLE:
         raise IndexError(f"all samples of step {step} are bad")
     return item
-
-
-@contextmanager
-def _own_globals() -> Iterator[None]:
-    """Keep the global random generators as they are."""
-    import random
-
-    import numpy as np
-
-    torch: Any = sys.modules.get("torch")
-    saved = random.getstate(), np.random.get_state(), None if torch is None else torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(saved[0])
-        np.random.set_state(saved[1])
-        if torch is not None:
-            torch.set_rng_state(saved[2])

@@ -19,6 +19,7 @@ from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.stream import State
+from penstock.core.witness import Witness
 
 __all__ = [
     "ALONE",
@@ -175,6 +176,7 @@ class Epoch(ABC):
 
     Attributes:
         lane: that of the last item; with blocks it does not matter.
+        witness: what is known of the streams ahead of its sharding points; None where others see none of them.
         target: what has the attributes that the loader's iterator has not; None where that is the loader's graph.
         is_padding: whether the last item was given before, and is repeated while other ranks have more.
         dropped: how many items were made and not given, because another rank had no more.
@@ -182,6 +184,7 @@ class Epoch(ABC):
 
     progress: Progress
     lane: int = 0
+    witness: Witness | None = None
     target: Any = None
     is_padding: bool = False
     dropped: int = 0

@@ -11,8 +11,9 @@ from functools import partial
 from typing import Any
 
 from penstock.core.context import Share
-from penstock.core.dealing import Position, places
 from penstock.core.stream import Stream
+from penstock.core.strides import Position, places
+from penstock.core.witness import Finding
 from penstock.reading_service.dispatcher import CHUNKS, DETACHED, END, FeedKey
 from penstock.transport.receiver import Receiver
 from penstock.transport.wire import Disconnected
@@ -30,11 +31,13 @@ class Dispatch:
     Args:
         receiver: this end of the socket to the dispatching process.
         wait: waits until there is something on a descriptor; may raise, if the main process wants something else.
+        witness: takes what the dispatching process has seen.
     """
 
-    def __init__(self, receiver: Receiver, wait: Callable[[int], None]) -> None:
+    def __init__(self, receiver: Receiver, wait: Callable[[int], None], witness: Callable[[Finding], object]) -> None:
         self._receiver = receiver
         self._wait = wait
+        self._witness = witness
         self._epoch = 0
         self._lock = threading.RLock()  # lanes behind which a `prefetch` stands read in threads of their own
         self._arrived: dict[tuple[FeedKey, int], deque[tuple[int, Any]]] = {}
@@ -79,7 +82,9 @@ class Dispatch:
                 except Disconnected:
                     raise DispatcherLost from None
                 if message is not None:
-                    of, content = message.content
+                    of, content, said = message.content
+                    for each in said:
+                        self._witness(each)
                     self._arrived[of].append((message.kind, content))
                     continue
             self._wait(self._receiver.fileno())

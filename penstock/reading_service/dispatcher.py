@@ -25,6 +25,7 @@ from penstock.core.bad import carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
+from penstock.core.witness import Finding, Watch
 from penstock.reading_service.base import Run
 from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
@@ -69,13 +70,13 @@ class _Feed:
         self.owner = owner
         self.pipe = pipe
         self.ctx = ctx
-        self.count = share.count
-        self.chunk = share.chunk
-        self.max_skew = share.max_skew
+        self.share = share
         self.lanes: dict[int, _Lane] = {}
         self.starts: list[tuple[int, Any]] = []
         self.stream: Any = None
         self.next, self.behind = 0, None  # the chunk that the source gives next, and its state ahead of that
+        self.seen: list[Finding] = []
+        self.watch: Watch | None = None  # where there are other ranks to see the same
         self.ended = False
         self.error: bytes | None = None
 
@@ -84,6 +85,10 @@ class _Feed:
         self.next, self.behind = min(self.starts, key=lambda start: start[0])
         try:
             self.stream = self.ctx.build(self.pipe, self.behind, holes=True)
+            if self.ctx.worker.world_size > 1:
+                self.watch = Watch(
+                    self.seen.append, (self.ctx.name(self.owner), self.ctx.passes), self.share, self.next
+                )
         except Exception as error:
             self._fail(error)
 
@@ -91,8 +96,9 @@ class _Feed:
         """Read a chunk, for whichever lane it is; return that lane if it has too many now."""
         number, ahead = self.next, self.behind
         try:
-            items = list(islice(self.stream.it, self.chunk))
-            self.ended = len(items) < self.chunk
+            items = list(islice(self.stream.it, self.share.chunk))
+            self.ended = len(items) < self.share.chunk
+            self._look(items)
             if not items:
                 return None
             items[-1] = carrying(items[-1], self.ctx.loose)
@@ -100,7 +106,7 @@ class _Feed:
         except Exception as error:
             self._fail(error)
             return None
-        index = number % self.count
+        index = number % self.share.count
         if index % self.ctx.worker.world_size != self.ctx.worker.rank:
             return None
         lane = self.lanes.setdefault(index, _Lane(number))  # one that has not come yet is waited for
@@ -109,11 +115,24 @@ class _Feed:
         if not lane.waiting:
             lane.ahead = (number, ahead)
         lane.waiting.append((number, items, self.behind))
-        return index if len(lane.waiting) > self.max_skew else None
+        return index if len(lane.waiting) > self.share.max_skew else None
+
+    def _look(self, items: list[Any]) -> None:
+        if self.watch is not None:
+            if items and self.watch.next == self.next:
+                self.watch.saw(items[0])
+            if self.ended:
+                found = self.next * self.share.chunk + len(items)
+                self.watch.ended(found, found)
+
+    def said(self) -> list[Finding]:
+        """Return what has been seen and not said yet."""
+        seen, self.seen[:] = self.seen[:], []
+        return seen
 
     def place(self) -> str:
         """Say which chunk is being read."""
-        return f"{'item' if self.chunk == 1 else 'chunk'} {self.next} ahead of {self.ctx.name(self.owner)!r}"
+        return f"{'item' if self.share.chunk == 1 else 'chunk'} {self.next} ahead of {self.ctx.name(self.owner)!r}"
 
     def close(self) -> None:
         """Close the source."""
@@ -254,7 +273,7 @@ class Dispatcher:
         if (lane is not None and (lane.sender is not None or lane.done)) or (
             feed.stream is not None and first < feed.next and not kept
         ):
-            self._tell(sender, DETACHED, (key, start))
+            self._tell(sender, DETACHED, (key, start, []))
             return
         if lane is None:
             lane = feed.lanes[index] = _Lane(first)
@@ -293,10 +312,10 @@ class Dispatcher:
         if chunks:
             lane.sent += len(chunks)
             lane.ahead = (chunks[-1][0] + 1, chunks[-1][2])
-            self._tell(lane.sender, CHUNKS, (key, chunks))
+            self._tell(lane.sender, CHUNKS, (key, chunks, feed.said()))
             return
         lane.done = True
-        self._tell(lane.sender, END if feed.error is None else RAISED, (key, feed.error))
+        self._tell(lane.sender, END if feed.error is None else RAISED, (key, feed.error, feed.said()))
 
     def _tell(self, sender: Sender, kind: int, content: Any) -> None:
         try:
@@ -310,4 +329,4 @@ class Dispatcher:
         lane.waiting.clear()
         lane.done = True
         if lane.sender is not None:
-            self._tell(lane.sender, DETACHED, ((key, index), lane.ahead))
+            self._tell(lane.sender, DETACHED, ((key, index), lane.ahead, []))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import WorkerInfo
@@ -10,6 +11,7 @@ from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.stream import State, close
+from penstock.core.witness import Witness
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.reading_service.base import (
     ALONE,
@@ -110,7 +112,11 @@ class _OneStream(Epoch):
         self._step = worker.world_size
         self._ended = self._key in start.ended
         self._given = 0
-        ctx = lane_context(graph, division, run, lane, local, worker=worker, given=lambda: self._given)
+        self.witness = Witness()
+        ctx = lane_context(
+            graph, division, run, lane, local,
+            worker=worker, given=lambda: self._given, witness=partial(self.witness.hear, by=f"rank {worker.rank}"),
+        )  # fmt: skip
         self._stream = begun(graph, ctx, start, lane)
         catch_up(self._stream, ctx, start, lane)
         first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
@@ -149,7 +155,9 @@ class _ManyLanes(Epoch):
     ) -> None:
         self._progress = run.progress.of(local)
         self._told: dict[str, Callable[[], State]] = {}
-        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker)
+        self.witness = Witness()
+        hear = partial(self.witness.hear, by=f"rank {worker.rank}")
+        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker, witness=hear)
 
     def __next__(self) -> Any:
         for lane, tell, item in self._items:

@@ -16,6 +16,7 @@ from penstock.core.seeds import hash_key, seed_globals
 from penstock.core.stream import State, Stream
 from penstock.core.trace import Trace, explain
 from penstock.core.walk import names, walk
+from penstock.core.witness import Finding
 from penstock.reading_service.base import Place, Progress, Run, turns
 
 __all__ = ["END", "Delivery", "Making", "begun", "catch_up", "lane_context", "own_lanes", "read_lanes"]
@@ -68,6 +69,7 @@ def lane_context(
     outlet: Outlet | None = None,
     feeds: dict[Any, Any] | None = None,
     given: Callable[[], int] | None = None,
+    witness: Callable[[Finding], object] | None = None,
 ) -> Context:
     """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
     progress, feeds = run.progress, {} if feeds is None else feeds
@@ -89,6 +91,7 @@ def lane_context(
         outlet=outlet,
         bad=run.bad,
         given=given,
+        witness=witness,
     )
 
 
@@ -121,6 +124,7 @@ def read_lanes(
     record: Callable[[str], None] | None = None,
     before_item: Callable[[Making], None] = lambda making: None,
     dispatch: Dispatch | None = None,
+    witness: Callable[[Finding], object] | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
 
@@ -136,6 +140,7 @@ def read_lanes(
         record: run traced, and call this with the name of each pipe that is entered.
         before_item: called ahead of each item, with what tells its place; may raise to leave.
         dispatch: the way to the dispatching process, if there is one.
+        witness: takes what is seen of the streams ahead of sharding points.
     """
     progress = run.progress
     alive = tuple(progress.alive(local))
@@ -154,7 +159,7 @@ def read_lanes(
         for lane in alive:
             ctx = lane_context(
                 root, plan, run, lane, alive,
-                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane),
+                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane), witness=witness,
             )  # fmt: skip
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))

@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.core.bad import HOLE, Lossy
+from penstock.core.errors import DifferentData
+from penstock.core.witness import Finding, Witness
 from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
 from penstock.transport.wire import Disconnected
@@ -69,6 +71,8 @@ class Workers(Protocol):
 class ProcessEpoch(Epoch):
     """Takes items from the workers, in the order that the graph, the seed and the epoch define."""
 
+    witness: Witness
+
     def __init__(self, session: Workers, run: Run, number: int) -> None:
         self._session = session
         self._number = number
@@ -91,6 +95,7 @@ class ProcessEpoch(Epoch):
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
+        self.witness = Witness()
         self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
         self._begin_all()
 
@@ -158,7 +163,9 @@ class ProcessEpoch(Epoch):
             self._closed = True
             raise
         if message.kind == BUNDLE:
-            self._bundles[worker.number] = _Bundle(*message.content)
+            items, states, said = message.content
+            self._hear(worker, said)
+            self._bundles[worker.number] = _Bundle(items, states)
             return True
         if message.kind == LOST:
             self._replace(session.dispatcher, lane)
@@ -166,8 +173,20 @@ class ProcessEpoch(Epoch):
         if message.kind == FAILED:
             self._closed = True
             raise session.raised(message.content, self._run, lane)
-        self._ended(message.content)
+        ended, said = message.content
+        self._hear(worker, said)
+        self._ended(ended)
         return False
+
+    def _hear(self, worker: Any, said: Sequence[Finding]) -> None:
+        """Compare what a worker has seen ahead of the sharding points with what the others have."""
+        try:
+            for each in said:
+                self.witness.hear(each, f"worker {worker.number} of rank {self._session.place.rank}")
+        except DifferentData:
+            self._closed = True
+            self._session.break_()
+            raise
 
     def _replace(self, worker: Any, lane: int) -> None:
         """Let another worker go on behind the last item that a dead one delivered.

@@ -134,6 +134,7 @@ class _SplitEpoch(Epoch):
         if self._reading is not None:
             self._reading.close()
         self._reading = self._inner.epoch(replace(self._run, seed=seed, progress=start))
+        self.witness = None if ctx.passes else self._reading.witness  # ranks may be in different passes
         return self._reading
 
     def __next__(self) -> Any:

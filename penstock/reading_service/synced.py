@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from penstock.core.errors import RankError
+from penstock.core.errors import DifferentData, RankError
 from penstock.core.losses import Again, filled
+from penstock.core.witness import Witness
 from penstock.pipes._agreement import Agreed, Policy
 from penstock.pipes._rounds import NEVER, Channel, Exchange, Job
 from penstock.reading_service.base import Epoch, Place, Progress, Run
@@ -69,9 +70,9 @@ class SyncedEpoch(Epoch):
         self._world = place.world_size
         self._progress = run.progress.of(place.lanes(run.progress.lanes)).copy()
         items: Iterator[Any] = _Marked(inner)
-        self._reading = Agreed(
-            channel, items if run.losses is None else filled(items, replace(run.losses, write=False)), policy
-        )
+        if run.losses is not None:
+            items = filled(items, replace(run.losses, write=False))
+        self._reading = Agreed(channel, items, policy, self._compared)
         self._again = False
         self.target = inner.target
 
@@ -92,6 +93,18 @@ class SyncedEpoch(Epoch):
             for count in (progress.given, progress.behind):
                 count[mark] = count.get(mark, 0) + 1
         return item
+
+    def _compared(self, exchange: Exchange) -> DifferentData | None:
+        """Compare what the ranks have seen ahead of the sharding points."""
+        rank, witness, different = exchange.rank, self._inner.witness or Witness(), ""
+        for said in exchange.told(witness.said() if rank == 0 else None, 0):
+            try:
+                witness.hear(said, "rank 0")
+            except DifferentData as error:
+                different = str(error)
+                break
+        (first,) = exchange.least([rank if different else NEVER])
+        return None if first == NEVER else DifferentData(exchange.told(different, first))
 
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # a field elsewhere

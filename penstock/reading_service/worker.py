@@ -27,7 +27,7 @@ from penstock.reading_service.dispatch import Dispatch, DispatcherLost
 from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
 from penstock.reading_service.lanes import END, Making, own_lanes, read_lanes
-from penstock.reading_service.outbox import ENDED, FAILED, LOST, Outbox
+from penstock.reading_service.outbox import FAILED, LOST, Outbox
 from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
@@ -136,7 +136,7 @@ class _Worker:
                     if self._dispatch is not None:  # that process is gone, and this is another one
                         self._dispatch.close()
                     sock, arena_fd = socket.socket(fileno=self._sender.fds.popleft()), self._sender.fds.popleft()
-                    self._dispatch = Dispatch(Receiver(sock, Arena(arena_fd), 1), self._wait)
+                    self._dispatch = Dispatch(Receiver(sock, Arena(arena_fd), 1), self._wait, self._outbox.hear)
                     os.close(arena_fd)
             except _Cancelled:
                 continue
@@ -181,14 +181,14 @@ class _Worker:
             record=self._recorder.entered if traced else None,
             before_item=self._before_item,
             dispatch=None if traced else dispatch,
+            witness=None if traced else self._outbox.hear,
         )
         outbox = self._outbox
         outbox.begin(epoch)
         try:
             for lane, tell, item in deliveries:
                 if item is END:
-                    outbox.flush(ended=lane)
-                    self._sender.send(ENDED, epoch, lane)
+                    outbox.end(lane)
                     continue
                 outbox.add(lane, tell, item)
                 del item
