@@ -28,7 +28,7 @@ Made by ``make fluent`` (tools/gen_fluent.py); do not edit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from penstock.core.chunk import DataChunk
 

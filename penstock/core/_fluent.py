@@ -5,7 +5,7 @@ Made by ``make fluent`` (tools/gen_fluent.py); do not edit.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from penstock.core.chunk import DataChunk
 
@@ -39,6 +39,23 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.index_adder.IndexAdder`.
         """
         made: IterDataPipe[dict[Any, Any]] = self._make("add_index", name, index_name)
+        return made
+
+    def async_map(
+        self,
+        fn: Callable[[Any], U],
+        buffer: int = 100,
+        max_workers: int | None = None,
+        executor: Literal["threads", "processes"] | Callable[[], Any] | Any = None,
+        *,
+        ordered: bool = True,
+        name: str | None = None,
+    ) -> IterDataPipe[U]:
+        """Apply a function in an executor: ``x`` becomes ``fn(x)`` (functional name: ``async_map``).
+
+        See `penstock.pipes.executor_mapper.ExecutorMapper`.
+        """
+        made: IterDataPipe[U] = self._make("async_map", name, fn, buffer, max_workers, executor, ordered=ordered)
         return made
 
     def async_map_batches(
@@ -592,6 +609,14 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make("mux_longest", name, *datapipes)
         return made
 
+    def numba_map(self, fn: Callable[[Any], U], *, name: str | None = None) -> IterDataPipe[U]:
+        """Apply a function in a loop that numba compiles: ``x`` becomes ``fn(x)`` (functional name: ``numba_map``).
+
+        See `penstock.pipes.numba_mapper.NumbaMapper`.
+        """
+        made: IterDataPipe[U] = self._make("numba_map", name, fn)
+        return made
+
     def on_disk_cache(
         self,
         filepath_fn: Callable[[Any], Any] | None = None,
@@ -990,13 +1015,15 @@ class IterFluent(Generic[T_co]):
         return made
 
     def shuffle(
-        self, *, buffer_size: int = 10000, unbatch_level: int = 0, name: str | None = None
+        self, *, buffer_size: int = 10000, unbatch_level: int = 0, initial: int | None = None, name: str | None = None
     ) -> IterDataPipe[T_co]:
         """Shuffle a stream window by window (functional name: ``shuffle``).
 
         See `penstock.pipes.shuffler.Shuffler`.
         """
-        made: IterDataPipe[T_co] = self._make("shuffle", name, buffer_size=buffer_size, unbatch_level=unbatch_level)
+        made: IterDataPipe[T_co] = self._make(
+            "shuffle", name, buffer_size=buffer_size, unbatch_level=unbatch_level, initial=initial
+        )
         return made
 
     def shuffled_flatmap(
@@ -1022,6 +1049,25 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.selecting.Slicer`.
         """
         made: IterDataPipe[Any] = self._make("slice", name, index, stop, step)
+        return made
+
+    def sliding(
+        self,
+        window_size: int,
+        stride: int = 1,
+        *,
+        at_least: int | None = None,
+        pad: bool = False,
+        deepcopy: bool = False,
+        name: str | None = None,
+    ) -> IterDataPipe[list[T_co]]:
+        """Yield windows of ``window_size`` items, each ``stride`` behind the one before it (functional name: ``sliding``).
+
+        See `penstock.pipes.slider.Slider`.
+        """
+        made: IterDataPipe[list[T_co]] = self._make(
+            "sliding", name, window_size, stride, at_least=at_least, pad=pad, deepcopy=deepcopy
+        )
         return made
 
     def threadpool_map(

@@ -19,6 +19,7 @@ from penstock.pipes.decompressor import Bz2FileLoader, Decompressor, Extractor, 
 from penstock.pipes.demux import Demultiplexer, RoundRobinDemultiplexer
 from penstock.pipes.disk_cache import EndOnDiskCacheHolder, OnDiskCacheHolder
 from penstock.pipes.enumerator import Enumerator
+from penstock.pipes.executor_mapper import ExecutorMapper
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
 from penstock.pipes.forker import Forker
@@ -44,6 +45,7 @@ from penstock.pipes.mapper import Mapper
 from penstock.pipes.memory_cache import InMemoryCacheHolder
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
+from penstock.pipes.numba_mapper import NumbaMapper
 from penstock.pipes.object_stores import AISFileLister, AISFileLoader, S3FileLister, S3FileLoader
 from penstock.pipes.opener import FileOpener
 from penstock.pipes.paragraphs import ParagraphAggregator
@@ -63,6 +65,7 @@ from penstock.pipes.shard_expander import ShardExpander
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
 from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
+from penstock.pipes.slider import Slider
 from penstock.pipes.stream_reader import StreamReader
 from penstock.pipes.tar_loader import TarArchiveLoader
 from penstock.pipes.tfrecord_loader import TFRecordLoader
@@ -95,6 +98,7 @@ __all__ = [
     "Dropper",
     "EndOnDiskCacheHolder",
     "Enumerator",
+    "ExecutorMapper",
     "Extractor",
     "FSSpecFileLister",
     "FSSpecFileOpener",
@@ -132,6 +136,7 @@ __all__ = [
     "MessagePackParser",
     "Multiplexer",
     "MultiplexerLongest",
+    "NumbaMapper",
     "OnDiskCacheHolder",
     "OnlineReader",
     "ParagraphAggregator",
@@ -157,6 +162,7 @@ __all__ = [
     "ShuffledFlatMapper",
     "Shuffler",
     "Slicer",
+    "Slider",
     "StreamReader",
     "StreamWrapper",
     "TFRecordLoader",

@@ -19,13 +19,14 @@ _LOOK_EVERY_S = 5.0  # how often a wait makes sure that the threads are still th
 
 
 class Task:
-    """One call of the function. ``done`` is held until there is a result."""
+    """One call of the function. ``done`` is held until there is a result; then ``then`` is called with the task."""
 
-    __slots__ = ("done", "error", "fn", "item", "value")
+    __slots__ = ("done", "error", "fn", "item", "then", "value")
 
-    def __init__(self, fn: Callable[[Any], Any], item: Any) -> None:
+    def __init__(self, fn: Callable[[Any], Any], item: Any, then: Callable[[Task], object] | None = None) -> None:
         self.fn = fn
         self.item = item
+        self.then = then
         self.value: Any = None
         self.error: BaseException | None = None
         self.done = threading.Lock()
@@ -37,8 +38,14 @@ class Task:
             self.value = self.fn(self.item)
         except BaseException as error:
             self.error = error
+        self.end()
+
+    def end(self) -> None:
+        """Say that there is a result."""
         self.item = None
         self.done.release()
+        if self.then is not None:
+            self.then(self)
 
     def result(self, pool: Pool) -> Any:
         """Wait for the result and return it, or raise the function's exception."""
@@ -72,9 +79,9 @@ class Pool:
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
 
-    def submit(self, fn: Callable[[Any], Any], item: Any) -> Task:
+    def submit(self, fn: Callable[[Any], Any], item: Any, then: Callable[[Task], object] | None = None) -> Task:
         """Hand in a task. Called by one thread; the pool's threads run in copies of its context."""
-        task = Task(fn, item)
+        task = Task(fn, item, then)
         self._tasks.put(task)
         if len(self._threads) < self._size:
             name = f"{self._prefix}_{len(self._threads)}"
@@ -108,6 +115,6 @@ def _work(tasks: SimpleQueue[Task | None], stopped: threading.Event, begin: Call
             task.run()
         else:
             task.error = failed
-            task.done.release()
+            task.end()
         del task
     tasks.put(None)  # for the next thread

@@ -37,6 +37,7 @@ class Shuffler(Shuffling, IterDataPipe[T]):
     Args:
         datapipe: the source.
         buffer_size: items per window, at least 1.
+        initial: items in the first window, so that it is soon full; ``buffer_size`` unless given.
         unbatch_level: unbatch the source by so many levels first.
 
     State: the source's state ahead of the window, the window's number and size, and how many of its items have been
@@ -48,12 +49,22 @@ class Shuffler(Shuffling, IterDataPipe[T]):
         [0, 1, 2, 3, 4]
     """
 
-    def __init__(self, datapipe: IterDataPipe[T], *, buffer_size: int = 10000, unbatch_level: int = 0) -> None:
+    def __init__(
+        self,
+        datapipe: IterDataPipe[T],
+        *,
+        buffer_size: int = 10000,
+        unbatch_level: int = 0,
+        initial: int | None = None,
+    ) -> None:
         datapipe = check_source(self, datapipe)
         if buffer_size < 1:
             raise AssertionError(f"buffer_size should be larger than 0, got {buffer_size}")
         self.datapipe: IterDataPipe[T] = UnBatcher(datapipe, unbatch_level) if unbatch_level else datapipe
+        if initial is not None and not 1 <= initial <= buffer_size:
+            raise ValueError(f"initial must be from 1 to buffer_size={buffer_size}, got {initial}")
         self.buffer_size = buffer_size
+        self.initial = initial
 
     def __len__(self) -> int:
         return len(self.datapipe)
@@ -74,7 +85,7 @@ class Shuffler(Shuffling, IterDataPipe[T]):
             nonlocal here
             start, first, number = anchor, given, window
             began = time.perf_counter()
-            filled = list(islice(up.it, self.buffer_size))
+            filled = list(islice(up.it, (self.initial if number == 0 else None) or self.buffer_size))
             step = _step(time.perf_counter() - began, len(filled))
             if size is not None and len(filled) != size:
                 raise StateError(

@@ -10,17 +10,15 @@ order, waits for the result of the first, and so has each result as soon as it i
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._ahead import work_ahead
 from penstock.pipes._columns import Columns, check_columns, on_columns
-from penstock.pipes._pool import Pool
+from penstock.pipes._tasks import Threads, in_order
 
 U = TypeVar("U")
 
@@ -94,15 +92,5 @@ class ThreadPoolMapper(IterDataPipe[U]):
             up = ctx.build(self.datapipe, state, holes=True)
             return up.onward((fn(x) for x in up.it), skip=up.skip, places=up.places)
         up = ctx.in_thread(self).build(self.datapipe, state, holes=True)
-        pool = Pool(self.max_workers or min(32, (os.cpu_count() or 1) + 4), **self.threadpool_kwargs)
-        submitted = up.onward((pool.submit(fn, x) for x in up.it), skip=up.skip, places=up.places)
-        tasks = work_ahead(submitted, self.scheduled_tasks, "threadpool_map")
-
-        def results() -> Iterator[U]:
-            try:
-                for task in tasks.it:
-                    yield task.result(pool)
-            finally:
-                pool.stop()
-
-        return tasks.onward(results(), skip=tasks.skip, places=tasks.places)
+        threads = Threads(self.max_workers, **self.threadpool_kwargs)
+        return in_order(up, fn, threads, self.scheduled_tasks, "threadpool_map")

@@ -1,0 +1,203 @@
+"""Dividing Composables among the ranks of torch.distributed and the workers of a loader."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Any, TypeVar
+
+from penstock.core.context import Context, Share
+from penstock.core.dealing import deal
+from penstock.core.errors import GraphError
+from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.stream import State, Stream
+from penstock.iterstream.base import Composable
+from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
+
+__all__ = ["PyTorchSplittingException", "SplitByRank", "SplitByWorker", "TorchIterable", "skip_k"]
+
+T = TypeVar("T")
+
+
+class PyTorchSplittingException(GraphError):
+    """Several ranks or workers would each yield everything."""
+
+
+class _Split(Composable[T], ShardingFilter[T]):
+    """A sharding point for a ReadingService. Where none arranges the run, it looks for its share at torch itself."""
+
+    splits_itself = True
+    _group: SHARDING_PRIORITIES
+
+    def __init__(self) -> None:
+        self.source: Any = None
+        self.sharding_group_filter = self._group
+        self._groups: dict[int, tuple[int, int]] = {}
+        self._kept = False
+
+    @property
+    def datapipe(self) -> IterDataPipe[T]:  # type: ignore[override]  # a field there
+        source: IterDataPipe[T] = self.source
+        return source
+
+    def _torch(self) -> tuple[int, int]:
+        """Return which share of how many is this process's."""
+        raise NotImplementedError
+
+    def build(self, ctx: Context, state: State = None) -> Stream[T]:
+        if not ctx.plain or self.is_applied:
+            return super().build(ctx, state)
+        name = ctx.name(self)
+        index, count = self._torch()
+        start = ctx.own(self, state) or (0, None)
+        share = Share(count, index, first=index, local=(index,)) if count > 1 else Share()
+        ahead = ctx.ahead_of_point()
+        stream, position = deal(
+            lambda s: ahead.build(self.datapipe, s, indices=True, holes=True), share, (start[0], start[1]), (name,)
+        )
+        stream.state = lambda: {name: list(position())}
+        return stream
+
+
+class SplitByRank(_Split[T]):
+    """Keep this rank's share of the items: every n-th one, from its own number on.
+
+    Under a `DistributedReadingService` it is a sharding point, and the service says which rank this is. Otherwise
+    ``torch.distributed`` does, if it is initialized when this is made, or else when it runs.
+
+    Args:
+        torch_dist_group: the process group; the default one unless given.
+
+    State: which item comes next, and the source's state ahead of it.
+
+    Example:
+        >>> from penstock.iterstream import IterableSource
+        >>> IterableSource(range(3)).compose(SplitByRank).collect()  # one rank
+        [0, 1, 2]
+    """
+
+    _group = SHARDING_PRIORITIES.DISTRIBUTED
+
+    def __init__(self, torch_dist_group: Any = None) -> None:
+        super().__init__()
+        self._dist_group = torch_dist_group
+        self._found = _rank(torch_dist_group)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_dist_group": None}  # known here, and cannot be pickled
+
+    def _torch(self) -> tuple[int, int]:
+        return self._found or _rank(self._dist_group) or (0, 1)
+
+
+class SplitByWorker(_Split[T]):
+    """Keep this worker's share of the items: every n-th one, from its own number on.
+
+    Under a service of ours it is a sharding point; in a worker of torch's DataLoader ``get_worker_info`` tells the
+    share.
+
+    State: which item comes next, and the source's state ahead of it.
+
+    Example:
+        >>> from penstock.iterstream import IterableSource
+        >>> IterableSource(range(3)).compose(SplitByWorker).collect()  # no worker
+        [0, 1, 2]
+    """
+
+    _group = SHARDING_PRIORITIES.MULTIPROCESSING
+
+    def _torch(self) -> tuple[int, int]:
+        return _worker() or (0, 1)
+
+
+class TorchIterable(Composable[T]):
+    """Make sure that ranks and workers do not repeat each other's items. The last step, for torch's ``DataLoader``.
+
+    A pipe of ours is an ``IterableDataset`` to torch with and without it.
+
+    Args:
+        enforce_rank_check: among several ranks, every path to a source must have a `SplitByRank`.
+        enforce_worker_check: in a worker of torch's DataLoader, every path must have a `SplitByWorker`. A
+            ``sharding_filter`` will do for both.
+
+    Raises:
+        PyTorchSplittingException: (when run) a path has none.
+
+    State: none of its own.
+
+    Example:
+        >>> from penstock.iterstream import IterableSource
+        >>> IterableSource(range(3)).compose(TorchIterable).collect()
+        [0, 1, 2]
+    """
+
+    arity = 1
+    is_of_state = False
+
+    def __init__(self, enforce_rank_check: bool = True, enforce_worker_check: bool = True) -> None:
+        super().__init__()
+        self.enforce_rank_check = enforce_rank_check
+        self.enforce_worker_check = enforce_worker_check
+
+    def __len__(self) -> int:
+        source: Any = self.source
+        return len(source)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[T]:
+        if ctx.plain:  # a service of ours sees to it, and warns
+            ranks, workers = _rank(None), _worker()
+            if self.enforce_rank_check and ranks is not None and ranks[1] > 1:
+                self._check(SplitByRank, f"{ranks[1]} ranks", "split_by_rank_pytorch")
+            if self.enforce_worker_check and workers is not None and workers[1] > 1:
+                self._check(SplitByWorker, f"{workers[1]} workers", "split_by_worker_pytorch")
+        source: Any = self.source
+        return ctx.build(source, state, indices=True, holes=True)
+
+    def _check(self, kind: type[_Split[Any]], several: str, method: str) -> None:
+        if not _is_split(self.source, kind):
+            raise PyTorchSplittingException(
+                f"{several} would each yield every item: call {method}() ahead of to_torch_iterable()"
+            )
+
+
+def skip_k(rank: int, world_size: int) -> Callable[[Iterable[T]], Iterator[T]]:
+    """Return a function of an iterable that keeps every ``world_size``-th item, from number ``rank`` on.
+
+    Example:
+        >>> list(skip_k(1, 3)("abcdef"))
+        ['b', 'e']
+    """
+
+    def kept(iterable: Iterable[T]) -> Iterator[T]:
+        return islice(iterable, rank, None, world_size)
+
+    return kept
+
+
+def _is_split(pipe: Any, kind: type[_Split[Any]]) -> bool:
+    """Whether each path from a pipe to its sources has a split of that kind."""
+    if isinstance(pipe, kind) or (isinstance(pipe, ShardingFilter) and pipe.sharding_group_filter is None):
+        return True
+    if type(pipe).__name__ == kind.__name__:  # Squirrel's own
+        return True
+    sources: tuple[Any, ...] = pipe.sources if isinstance(pipe, Pipe) else ()
+    if not sources:  # what a source iterates may be a Composable of Squirrel's
+        inner = getattr(pipe, "iterable", None) if isinstance(pipe, Pipe) else getattr(pipe, "source", None)
+        sources = () if inner is None or isinstance(inner, (list, tuple, range, str)) else (inner,)
+    return bool(sources) and all(_is_split(source, kind) for source in sources)
+
+
+def _rank(group: Any) -> tuple[int, int] | None:
+    """Return this rank and how many there are, as torch says now; None where it says nothing."""
+    distributed: Any = sys.modules.get("torch.distributed")
+    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
+        return None
+    return distributed.get_rank(group), distributed.get_world_size(group)
+
+
+def _worker() -> tuple[int, int] | None:
+    """Return the number of this worker of torch's DataLoader and how many there are; None in no worker."""
+    torch_data: Any = sys.modules.get("torch.utils.data")
+    info = torch_data.get_worker_info() if torch_data is not None else None
+    return None if info is None else (info.id, info.num_workers)
