@@ -1,24 +1,35 @@
-"""B16: what states cost: how long `state_dict()` takes, how large it is for a lane, and what asking for it costs a run.
+"""B16: what states cost: how long `state_dict()` takes, how large it is for a lane, and what they cost a run.
 
-A run that does not keep its state cannot be had: the counts and places are what the pipes run on. What they cost is in
-B1's row against C iterators by hand and B2's against a bare ring, which keep none. Here the runs of B1 and B3 are read
-with a state taken every 100 batches, beside the same runs that never ask.
+The runs are those of B1 to B3, with a state taken every 100 batches. Each takes turns with the same run that never
+asks, and with one that keeps no state. The library has none, so some functions of it are replaced for that: nothing is
+counted at the sharding point, workers send no states, none are kept to explain an error from, and nothing is digested.
+What is left are places that the pipes run on anyway.
+
+A round's number is by how much the asked run takes longer. Both are epochs of the same loader and workers, so that they
+differ in nothing else, and of several the fastest count, which any other load on the machine disturbs least.
 """
 
 from __future__ import annotations
 
 import json
+import sys
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from statistics import median
 from typing import Any
+from unittest.mock import patch
 
-from benchmarks import b1_pipeline, b3_small_dicts
+from benchmarks import b1_pipeline, b2_transport, b3_small_dicts
 from benchmarks._pair import Side
-from benchmarks._side import expect, rates
+from benchmarks._side import expect
 
 LANES, EVERY = 8, 100
+PAIRS = 10
+BATCHES = {"B1": 20_000, "B2": 200, "B3": 3_000}  # as many as theirs, or nearly: an epoch's first 16 cost more
+AGAINST = ("never asked", "none kept")
 
 
 def groups(quick: bool) -> list[list[Side]]:
@@ -27,11 +38,9 @@ def groups(quick: bool) -> list[list[Side]]:
         [Side("state_dict", "ms", cost, {"what": "ms", "items": items})],
         [Side("state of a lane", "KB", cost, {"what": "KB", "items": items})],
         *(
-            [
-                Side(f"{bench}, {how}", "batches/s", rounds, {"bench": bench, "asked": how == "asked", "items": items})
-                for how in ("asked", "never asked")
-            ]
-            for bench in ("B1", "B3")
+            [Side(f"{bench}, {against}", "% longer", rounds, {"bench": bench, "against": against, "quick": quick})]
+            for bench in BATCHES
+            for against in AGAINST
         ),
     ]
 
@@ -56,30 +65,66 @@ def cost(what: str, items: int) -> Iterator[float]:
             yield median(took_s) * 1e3 if what == "ms" else max(sizes)
 
 
-def rounds(bench: str, asked: bool, items: int) -> Iterator[float]:
-    """Batches a second of a loader over the graph of B1 in process, or of B3 on 2 workers."""
+def rounds(bench: str, against: str, quick: bool) -> Iterator[float]:
+    """By how much an epoch takes longer with a state every 100 batches."""
+    batches, pairs = BATCHES[bench], 2 if quick else PAIRS
+    with tempfile.TemporaryDirectory() as folder, loader(bench, batches, f"{folder}/none") as run:
+
+        def epoch_s(ask: bool) -> float:
+            keep(ask or against == "never asked", f"{folder}/none")
+            begin_s = time.perf_counter()
+            count = 0
+            for _ in run:
+                count += 1
+                if ask and count % EVERY == 0:
+                    expect(run.state_dict()["delivered"], count, "delivered")
+            took_s = time.perf_counter() - begin_s
+            expect(count, batches, "batches")
+            return took_s
+
+        epoch_s(True)
+        while True:
+            found: dict[bool, list[float]] = {True: [], False: []}
+            for pair in range(pairs):
+                for ask in (True, False) if pair % 2 else (False, True):
+                    found[ask].append(epoch_s(ask))
+            yield (min(found[True]) / min(found[False]) - 1) * 100
+
+
+def loader(bench: str, batches: int, none: str) -> Any:
+    """Return a loader over the graph of B1 in process, or of B2 or B3 on 2 workers, which look at ``none``."""
     from penstock import DataLoader2, MultiProcessingReadingService
-    from penstock.pipes import IterableWrapper
 
-    source: Any = IterableWrapper(range(items), deepcopy=False)
     if bench == "B1":
-        pipe = source.map(b1_pipeline.add_one).filter(b1_pipeline.not_by_three)
-        pipe = pipe.shuffle(buffer_size=b1_pipeline.WINDOW).sharding_filter().batch(b1_pipeline.BATCH)
-        loader: Any = DataLoader2(pipe)
-    else:
-        pipe = source.sharding_filter().map(partial(b3_small_dicts.pick, b3_small_dicts.samples()))
-        pipe = pipe.batch(b3_small_dicts.BATCH).collate()
-        loader = DataLoader2(pipe, reading_service=MultiProcessingReadingService(2))
+        return DataLoader2(b1_pipeline.graph(batches * b1_pipeline.BATCH * 3 // 2))
+    graph = b2_transport.graph(batches, "uint8") if bench == "B2" else b3_small_dicts.graph(batches)
+    service = MultiProcessingReadingService(2, worker_reset_fn=partial(look, none))
+    return DataLoader2(graph, reading_service=service)
 
-    def epoch() -> float:
-        count = 0
-        for _ in loader:
-            count += 1
-            if asked and count % EVERY == 0:
-                expect(loader.state_dict()["delivered"], count, "delivered")
-        return count
 
-    try:
-        yield from rates(epoch)
-    finally:
-        loader.shutdown()
+def keep(yes: bool, none: str) -> None:
+    """Keep states in the epochs to come, or none: here, and in workers, which look whether there is such a file."""
+    Path(none).unlink(missing_ok=True)
+    if not yes:
+        Path(none).touch()
+    look(none)
+
+
+def look(none: str, *_: Any) -> None:
+    patch.stopall()
+    if Path(none).exists():
+        for target, instead in INSTEAD.items():
+            patch(target, instead).start()
+
+
+def uncounted(it: Iterator[Any], start: int = 0) -> tuple[Iterator[Any], Callable[[], int]]:
+    return it, lambda: start
+
+
+INSTEAD = {
+    "penstock.core.dealing.counted": uncounted,
+    "penstock.core.iterate._ANCHOR_EVERY": sys.maxsize,
+    "penstock.loader2.iterator.is_sampled": lambda number: False,
+    "penstock.reading_service.lanes._ANCHOR_EVERY": sys.maxsize,
+    "penstock.reading_service.outbox.Outbox._states": lambda outbox, lanes: {},
+}

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
 from operator import itemgetter
+from typing import Any
 
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
@@ -29,11 +30,16 @@ def groups(quick: bool) -> list[list[Side]]:
 
 
 def penstock_five_steps(size: int) -> Iterator[float]:
+    pipe = graph(size)
+    return _five_steps(size, lambda: pipe)
+
+
+def graph(size: int) -> Any:
+    """The five steps."""
     from penstock.pipes import IterableWrapper
 
     items = IterableWrapper(range(size), deepcopy=False).map(add_one).filter(not_by_three)
-    pipe = items.shuffle(buffer_size=WINDOW).sharding_filter().batch(BATCH)
-    return _five_steps(size, lambda: pipe)
+    return items.shuffle(buffer_size=WINDOW).sharding_filter().batch(BATCH)
 
 
 def penstock_map_batch(size: int) -> Iterator[float]:

@@ -40,15 +40,20 @@ def _group(dtype: str, batches: int) -> list[Side]:
 
 def penstock(batches: int, dtype: str) -> Iterator[float]:
     from penstock import DataLoader2, MultiProcessingReadingService
-    from penstock.pipes import IterableWrapper
 
-    pipe = IterableWrapper(range(batches * BATCH), deepcopy=False).sharding_filter()
-    pipe = pipe.map(partial(pick, samples(dtype))).batch(BATCH).collate()
-    loader = DataLoader2(pipe, reading_service=MultiProcessingReadingService(num_workers=WORKERS))
+    loader = DataLoader2(graph(batches, dtype), reading_service=MultiProcessingReadingService(num_workers=WORKERS))
     try:
         yield from rates(lambda: consume(loader, batches))
     finally:
         loader.shutdown()
+
+
+def graph(batches: int, dtype: str) -> Any:
+    """The batches that the workers make."""
+    from penstock.pipes import IterableWrapper
+
+    pipe = IterableWrapper(range(batches * BATCH), deepcopy=False).sharding_filter()
+    return pipe.map(partial(pick, samples(dtype))).batch(BATCH).collate()
 
 
 def torch_loader(batches: int, dtype: str, prefetch: int) -> Iterator[float]:

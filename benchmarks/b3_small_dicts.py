@@ -20,15 +20,20 @@ def groups(quick: bool) -> list[list[Side]]:
 
 def penstock(batches: int) -> Iterator[float]:
     from penstock import DataLoader2, MultiProcessingReadingService
-    from penstock.pipes import IterableWrapper
 
-    pipe = IterableWrapper(range(batches * BATCH), deepcopy=False).sharding_filter()
-    pipe = pipe.map(partial(pick, samples())).batch(BATCH).collate()
-    loader = DataLoader2(pipe, reading_service=MultiProcessingReadingService(num_workers=WORKERS))
+    loader = DataLoader2(graph(batches), reading_service=MultiProcessingReadingService(num_workers=WORKERS))
     try:
         yield from rates(lambda: consume(loader, batches))
     finally:
         loader.shutdown()
+
+
+def graph(batches: int) -> Any:
+    """The batches that the workers make."""
+    from penstock.pipes import IterableWrapper
+
+    pipe = IterableWrapper(range(batches * BATCH), deepcopy=False).sharding_filter()
+    return pipe.map(partial(pick, samples())).batch(BATCH).collate()
 
 
 def torch_loader(batches: int) -> Iterator[float]:

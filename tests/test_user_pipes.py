@@ -13,6 +13,7 @@ import pytest
 import torch.utils.data
 from torch.utils.data.datapipes.iter import IterableWrapper as TorchWrapper
 
+from penstock import DataLoader2
 from penstock.core.context import current_context
 from penstock.core.pipe import ONE_TO_ONE
 from penstock.core.plan import plan
@@ -331,3 +332,39 @@ def test_a_users_stateful_iterator_saves_its_source_too() -> None:
         again = iter(pipe)
         again.load_state_dict(saved)  # type: ignore[attr-defined]  # likewise
         assert list(again) == list(whole)
+
+
+class Tallying(IterDataPipe[Any]):
+    """Its iterator's state is a dict that changes as it runs."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return Tally()
+
+
+class Tally:
+    def __init__(self) -> None:
+        self.seen: dict[str, list[int]] = {"seen": []}
+
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> int:
+        self.seen["seen"].append(len(self.seen["seen"]))
+        return self.seen["seen"][-1]
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.seen
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seen = state_dict
+
+
+def test_a_state_stays_what_it_was_when_it_was_taken() -> None:
+    loader = DataLoader2(Tallying())
+    it = iter(loader)
+    next(it), next(it)
+    state = loader.state_dict()
+    then = json.dumps(state)
+    next(it), next(it)
+    assert json.dumps(state) == then
+    loader.shutdown()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import warnings
 from collections.abc import Callable, Iterable
 from types import TracebackType
@@ -185,7 +184,7 @@ class DataLoader2(Generic[T_co]):
             seed, epoch = self._next_epoch()
             state = snapshot(self._fingerprint, seed, seeded, epoch, self._lanes)
         else:
-            run, progress, losses = running.run, dataclasses.asdict(running.epoch.progress), running.losses
+            run, progress, losses = running.run, running.epoch.progress.saved(), running.losses
             rank = str(running.rank)
             lost, digest = {} if losses is None else {rank: losses.counts()}, {rank: running.digest}
             state = snapshot(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -72,6 +73,11 @@ class Progress:
             self, states=dict(self.states), given=dict(self.given), behind=dict(self.behind), ended=dict(self.ended)
         )
 
+    def saved(self) -> dict[str, Any]:
+        """Return all of it, for a state: nothing that runs refers to any part of it."""
+        fields: dict[str, Any] = _apart(vars(self))
+        return fields
+
     def of(self, lanes: Iterable[int]) -> Progress:
         """Return a rank's part: what is known of some lanes. Blocks have no parts."""
         if self.kind == "blocks":
@@ -86,6 +92,17 @@ class Progress:
 
 
 _BY_LANE = ("states", "given", "behind", "ended")
+_UNCHANGING = frozenset({int, str, float, bool, type(None)})
+
+
+def _apart(value: Any) -> Any:
+    """Return a deep copy of what is JSON, or nearly so: `dataclasses.asdict` takes six times as long."""
+    kind = type(value)
+    if kind is dict:
+        return {key: _apart(each) for key, each in value.items()}
+    if kind is list or kind is tuple:
+        return [_apart(each) for each in value]
+    return value if kind in _UNCHANGING else deepcopy(value)
 
 
 def first_progress(plan: Plan, lanes: int, ranks: int = 1) -> Progress:

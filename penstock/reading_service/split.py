@@ -9,7 +9,7 @@ reads from there, and whose state is the progress of that reading::
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from penstock.core.context import Context, Share, WorkerInfo
@@ -98,7 +98,7 @@ class _Items(IterDataPipe[Any]):
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         name = ctx.name(self)
         epoch: Epoch = ctx.shared[_Items](ctx, ctx.own(self, state))
-        return Stream(epoch, lambda: {name: asdict(epoch.progress)}, closers=(epoch,))
+        return Stream(epoch, lambda: {name: epoch.progress.saved()}, closers=(epoch,))
 
 
 class _SplitEpoch(Epoch):

@@ -16,6 +16,7 @@ __all__ = ["folded", "is_sampled"]
 _FIRST: Final = 16
 _EVERY: Final = 64
 _NUMBERS, _ENTRIES, _CHARACTERS, _DEPTH = 64, 16, 256, 8
+_SCALARS = frozenset({bool, int, float, complex, type(None)})
 
 
 def is_sampled(number: int) -> bool:
@@ -40,6 +41,8 @@ def _sample(value: Any, depth: int) -> bytes:
         return value[:_CHARACTERS].encode(errors="replace")
     if isinstance(value, (bytes, bytearray)):
         return bytes(value[:_CHARACTERS])
+    if depth and isinstance(value, (list, tuple)) and _SCALARS.issuperset(map(type, value[:_ENTRIES])):
+        return b"[%d" % len(value) + ",".join(map(repr, value[:_ENTRIES])).encode()  # as below, only faster
     torch: Any = sys.modules.get("torch")
     if torch is not None and isinstance(value, torch.Tensor):
         flat = value.detach().reshape(-1)
