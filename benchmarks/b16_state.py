@@ -122,7 +122,7 @@ def uncounted(it: Iterator[Any], start: int = 0) -> tuple[Iterator[Any], Callabl
 
 
 INSTEAD = {
-    "penstock.core.dealing.counted": uncounted,
+    "penstock.core.strides.counted": uncounted,
     "penstock.core.iterate._ANCHOR_EVERY": sys.maxsize,
     "penstock.loader2.iterator.is_sampled": lambda number: False,
     "penstock.reading_service.lanes._ANCHOR_EVERY": sys.maxsize,
