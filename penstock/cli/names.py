@@ -1,4 +1,4 @@
-"""What a name of torchdata's, or of torch's DataPipes, is called in penstock.
+"""What a name of torchdata's, of Squirrel's, or of torch's DataPipes, is called in penstock.
 
 Whether penstock has a name is asked of penstock itself, so this table says only where to look.
 """
@@ -54,6 +54,15 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "torchdata.dataloader2.random": ("penstock.graph",),
     "torchdata.dataloader2.reading_service": ("penstock.reading_service", *_SERVICES),
     "torchdata.dataloader2.utils": ("penstock.reading_service", "penstock.graph", "penstock.graph.dispatch"),
+    "squirrel.iterstream": ("penstock.iterstream",),
+    "squirrel.iterstream.base": ("penstock.iterstream",),
+    "squirrel.iterstream.iterators": ("penstock.iterstream.iterators",),
+    "squirrel.iterstream.metrics": ("penstock.monitor",),
+    "squirrel.iterstream.multiplexer": ("penstock.iterstream",),
+    "squirrel.iterstream.source": ("penstock.iterstream",),
+    "squirrel.iterstream.torch_composables": ("penstock.iterstream",),
+    "squirrel.framework.exceptions": ("penstock.iterstream",),
+    "squirrel.metrics": ("penstock.monitor",),
     "torch.utils.data.datapipes": (_PIPES, _MAPS),
     "torch.utils.data.datapipes.datapipe": ("penstock",),
     "torch.utils.data.datapipes.iter": (_PIPES,),

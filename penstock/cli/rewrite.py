@@ -23,7 +23,9 @@ Import: TypeAlias = ast.Import | ast.ImportFrom
 Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _WIDTH = 88  # an import that was rebuilt is wrapped beyond it
-_NAMED_IN_A_STRING = re.compile(r"(torchdata|torch\.utils\.data)\.(datapipes|dataloader2)(\.\w+)*")
+_NAMED_IN_A_STRING = re.compile(
+    r"((torchdata|torch\.utils\.data)\.(datapipes|dataloader2)|squirrel\.iterstream)(\.\w+)*"
+)
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ class IterDataPipe(IterFluent[T_co], Pipe, Generic[T_co]):
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Let torch's DataLoader know the pipe, where torch is loaded."""
         self = super().__new__(cls, *args, **kwargs)
-        _join_torch()
+        join_torch()
         return self
 
     def build(self, ctx: Context, state: State = None) -> Stream[T_co]:
@@ -286,7 +286,7 @@ def _creation_site() -> tuple[str, int] | None:
     return None
 
 
-def _join_torch() -> None:
+def join_torch() -> None:
     """Let torch's DataLoader take pipes as the IterableDatasets that they are, once torch is loaded.
 
     torch must not be imported for that, and its ABC offers no hook for classes that come first, so each new pipe looks.

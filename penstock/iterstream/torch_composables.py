@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
 from penstock.core.context import Context, Share
 from penstock.core.dealing import deal
 from penstock.core.errors import GraphError
-from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.pipe import IterDataPipe, Pipe, join_torch
 from penstock.core.stream import State, Stream
+from penstock.core.walk import describe, walk
 from penstock.iterstream.base import Composable
+from penstock.pipes._shuffling import Shuffling
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
 
 __all__ = ["PyTorchSplittingException", "SplitByRank", "SplitByWorker", "TorchIterable", "skip_k"]
@@ -88,7 +92,16 @@ class SplitByRank(_Split[T]):
         return {**vars(self), "_dist_group": None}  # known here, and cannot be pickled
 
     def _torch(self) -> tuple[int, int]:
-        return self._found or _rank(self._dist_group) or (0, 1)
+        rank = self._found or _rank(self._dist_group) or (0, 1)
+        unseeded = [each for each in walk(self.datapipe) if isinstance(each, Shuffling) and each._seed is None]
+        if rank[1] > 1 and unseeded:
+            warnings.warn(
+                f"{describe(unseeded[0])} shuffles ahead of a split by rank, each rank in an order of its own, so that "
+                "items are lost and given twice: give it a seed, or run it under a DistributedReadingService, which "
+                "shares one",
+                stacklevel=2,
+            )
+        return rank
 
 
 class SplitByWorker(_Split[T]):
@@ -137,6 +150,9 @@ class TorchIterable(Composable[T]):
 
     def __init__(self, enforce_rank_check: bool = True, enforce_worker_check: bool = True) -> None:
         super().__init__()
+        with suppress(ImportError):
+            import torch.utils.data  # noqa: F401  # who wants this has it, and a pipe made from now on is its dataset
+        join_torch()
         self.enforce_rank_check = enforce_rank_check
         self.enforce_worker_check = enforce_worker_check
 
