@@ -27,6 +27,9 @@ ALLOWED_SKIPS = {
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # What a shell without job control runs in the background ignores SIGINT, and the tests' programs inherit that.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     # Registered as plugins, because a conftest's hooks see only the tests beside it, and not the doctests of penstock/.
     config.pluginmanager.register(Timeouts(), "penstock-timeouts")
     if os.environ.get("CI") == "true":

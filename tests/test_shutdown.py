@@ -259,13 +259,18 @@ def test_ctrl_c_while_workers_start_ends_everything(tmp_path: Path) -> None:
             text=True,
             start_new_session=True,
         )
-        assert process.stdout is not None and process.stdout.readline() == "ready\n"
-        time.sleep(delay_s)
-        family = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
-        os.killpg(process.pid, signal.SIGINT)
-        _, stderr = process.communicate(timeout=5)
-        assert process.returncode != 0 and "KeyboardInterrupt" in stderr
-        assert_gone(family, 1.0)
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            time.sleep(delay_s)
+            family = {child.pid for child in psutil.Process(process.pid).children(recursive=True)}
+            os.killpg(process.pid, signal.SIGINT)
+            _, stderr = process.communicate(timeout=5)
+            assert process.returncode != 0 and "KeyboardInterrupt" in stderr
+            assert_gone(family, 1.0)
+        finally:  # else it would go on for ever where the signal did not end it
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.communicate()
 
 
 @clean
