@@ -32,6 +32,17 @@ def test_the_quickstart_runs_as_one_script_without_a_guard(tmp_path: Path) -> No
     assert not done.stderr
 
 
+def test_the_programs_for_who_comes_from_squirrel_run_without_a_guard(tmp_path: Path) -> None:
+    text = (ROOT / "docs/migrate-from-squirrel.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == 2
+    for number, block in enumerate(blocks):
+        script = tmp_path / f"{number}.py"
+        script.write_text(block)
+        done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+
+
 def test_the_pipe_of_the_contributing_guide_restores_at_every_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

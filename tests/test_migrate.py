@@ -104,6 +104,46 @@ def test_a_migrated_program_runs(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == "", "what was migrated has nothing left to change"
 
 
+SQUIRREL = """\
+from functools import partial
+
+import squirrel.iterstream.torch_composables as splits
+from squirrel.framework.exceptions import PyTorchSplittingException
+from squirrel.iterstream import Composable, IterableSource, Multiplexer, MultiplexingStrategy
+from squirrel.iterstream.iterators import map_, take_
+from squirrel.iterstream.metrics import MetricsConf
+from squirrel.iterstream.source import FilePathGenerator, IterableSamplerSource
+from squirrel.iterstream.torch_composables import SplitByRank, TorchIterable
+
+
+class Doubled(Composable):
+    def __iter__(self):
+        for x in self.source:
+            yield 2 * x
+
+
+both = Multiplexer([IterableSource(range(5)), range(5, 8)], MultiplexingStrategy.ROUND_ROBIN)
+stream = both.compose(SplitByRank).compose(splits.SplitByWorker).compose(Doubled).to(partial(map_, callback=str))
+seen = []
+metrics = MetricsConf(throughput=False)
+stream = stream.monitor(seen.append, "after ", metrics, window_size=2).compose(TorchIterable)
+print(sorted(take_(stream, 8)), len(seen), issubclass(PyTorchSplittingException, Exception))
+"""
+
+
+def test_a_program_for_squirrels_streams_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    script = tmp_path / "stream.py"
+    script.write_text(SQUIRREL)
+    assert main(["migrate", "--write", str(script)]) == 0
+    after = script.read_text()
+    assert "squirrel" not in after
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60)
+    assert done.stdout == f"{sorted(str(x) for x in range(0, 16, 2))} 7 True\n", done.stderr + after
+    capsys.readouterr()
+    assert main(["migrate", str(script)]) == 0
+    assert capsys.readouterr().out == "", "what was migrated has nothing left to change"
+
+
 def test_only_lines_with_the_names_change_and_comments_stay() -> None:
     before, after = PROGRAM.splitlines(), migrated(PROGRAM).splitlines()
     gone = [line for line in before if line not in after]
