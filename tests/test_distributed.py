@@ -36,10 +36,11 @@ def lanes(size: int) -> Any:
 def service(workers: int, kind: str = "processes", **options: Any) -> Any:
     lanes = options.pop("lanes", None)
     inner: Any = InProcessReadingService(lanes=lanes)
-    if workers:
-        inner = (MultiProcessingReadingService if kind == "processes" else ThreadingReadingService)(
-            workers, lanes=lanes
-        )
+    if workers and kind == "threads":
+        inner = ThreadingReadingService(workers, lanes=lanes)
+    elif workers:
+        method = "forkserver" if kind == "processes" else kind
+        inner = MultiProcessingReadingService(workers, lanes=lanes, multiprocessing_context=method)
     return SequentialReadingService(DistributedReadingService(**{"timeout": 30, **options}), inner)
 
 
@@ -57,8 +58,11 @@ def together(parts: list[list[Any]], first: int = 0) -> list[Any]:
     return [batch for step in zip(*parts[first:], *parts[:first], strict=True) for batch in step]
 
 
-@pytest.mark.parametrize("kind", ["processes", "threads"])
-@pytest.mark.parametrize(("world", "workers"), TOPOLOGIES)
+@pytest.mark.parametrize(
+    ("world", "workers", "kind"),
+    [(*topology, kind) for topology in TOPOLOGIES for kind in ("processes", "threads")]
+    + [(2, 2, "spawn"), (2, 2, "fork")],
+)
 def test_the_sequence_of_batches_is_the_same_on_any_topology(world: int, workers: int, kind: str) -> None:
     with DataLoader2(blocks(160)) as dl:
         dl.seed(SEED)
