@@ -49,6 +49,7 @@ class Share:
         local: the indices that live in this process, and share one pre-shard stream.
         feeds: those pre-shard streams, by sharding point and pass.
         max_skew: how many rounds one local lane may read ahead of another one over a shared stream.
+        taken: tells how many chunks the only share of all has given, where somebody counts them anyway.
         ahead: what the point ahead of this one deals out, where there are two: to ranks at the first, and to the lanes
             of a rank at the second.
     """
@@ -61,6 +62,7 @@ class Share:
     local: tuple[int, ...] = (0,)
     feeds: MutableMapping[tuple[Any, ...], Feed[Any]] = field(default_factory=dict, compare=False)
     max_skew: int = 256
+    taken: Callable[[], int] | None = field(default=None, compare=False)
     ahead: Share | None = None
 
     @property
@@ -73,7 +75,7 @@ class Share:
     def alone(self) -> Share:
         """Return the share of a stream that has nothing in common with others of its process."""
         ahead = None if self.ahead is None else self.ahead.alone()
-        return dataclasses.replace(self, local=(self.index,), feeds={}, ahead=ahead)
+        return dataclasses.replace(self, local=(self.index,), feeds={}, taken=None, ahead=ahead)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,13 @@ def whole(up: Stream[T], share: Share, first: int) -> tuple[Stream[T], Callable[
     if share.first > first:
         up.skip((share.first - first) * share.chunk)
         first = share.first
-    it, count_of_items = counted(up.it)
+    it, taken = up.it, share.taken
+    if taken is None:
+        it, items = counted(it)
+        taken = lambda: -(-items() // share.chunk)  # noqa: E731
 
     def position() -> Position:
-        return first + -(-count_of_items() // share.chunk), up.state()
+        return first + taken(), up.state()
 
     def skip(n: int) -> None:
         nonlocal first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import replace
 from enum import IntEnum
 from typing import Any, TypeVar
 
@@ -105,6 +106,8 @@ class ShardingFilter(IterDataPipe[T]):
         ahead = ctx.ahead_of_point()
         applied = self._applied()
         share = ctx.share or Share() if applied is None or self._kept else applied
+        if ctx.thread is not None:  # what the consumer has is not what has been taken here
+            share = replace(share, taken=None)
         feed: tuple[Any, ...] = (name, ctx.passes)
         if share.ahead is not None:
             feed = (*feed, share.ahead.index)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +118,9 @@ class _OneStream(Epoch):
             graph, division, run, lane, local,
             worker=worker, given=lambda: self._given, witness=partial(self.witness.hear, by=f"rank {worker.rank}"),
         )  # fmt: skip
+        if start.kind == "blocks" and self._step == 1:
+            assert ctx.share is not None
+            ctx = replace(ctx, share=replace(ctx.share, taken=lambda: self._given))
         self._stream = begun(graph, ctx, start, lane)
         catch_up(self._stream, ctx, start, lane)
         first = Place(worker.rank, self._step).first_block(start.next) if start.kind == "blocks" else 0
