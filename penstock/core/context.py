@@ -122,6 +122,7 @@ class Context:
         thread: whose thread steps the stream: the name of the pipe that works ahead, None for the consumer's.
         outlet: the memory that the graph's last step may write batches into; None in process.
         given: tells how many items the lane has given, or another number that changes with each; None if nobody can.
+        report: takes what a pipe of a worker counts for the pipe of its name in the main process; None outside workers.
         trace: set while a failed batch is run again to find out which pipe and item it was.
         bad: what to do with samples that fail; None raises.
         loose: what was lost ahead of steps that know no holes, until the next item of the root takes it along.
@@ -139,6 +140,7 @@ class Context:
     thread: str | None = None
     outlet: Outlet | None = None
     given: Callable[[], int] | None = None
+    report: Callable[[Any], object] | None = None
     trace: Trace | None = None
     bad: BadSamples | None = None
     loose: Lossy = field(default_factory=lambda: Lossy(HOLE), compare=False)

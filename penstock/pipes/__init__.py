@@ -42,6 +42,7 @@ from penstock.pipes.lister import FileLister
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.mapper import Mapper
 from penstock.pipes.memory_cache import InMemoryCacheHolder
+from penstock.pipes.monitor import Monitor
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
 from penstock.pipes.object_stores import AISFileLister, AISFileLoader, S3FileLister, S3FileLoader
@@ -130,6 +131,7 @@ __all__ = [
     "Mapper",
     "MaxTokenBucketizer",
     "MessagePackParser",
+    "Monitor",
     "Multiplexer",
     "MultiplexerLongest",
     "OnDiskCacheHolder",
