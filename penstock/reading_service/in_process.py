@@ -10,6 +10,7 @@ from penstock.core.iterate import drive
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.stream import State, close
+from penstock.pipes._gathered import Gathered
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.reading_service.base import (
     ALONE,
@@ -149,7 +150,8 @@ class _ManyLanes(Epoch):
     ) -> None:
         self._progress = run.progress.of(local)
         self._told: dict[str, Callable[[], State]] = {}
-        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker)
+        self._monitors = Gathered(graph)
+        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker, report=self._monitors.take)
 
     def __next__(self) -> Any:
         for lane, tell, item in self._items:
@@ -160,6 +162,7 @@ class _ManyLanes(Epoch):
                 return item
             self._told.pop(key, None)
             self._progress.ended[key] = True
+        self._monitors.end()
         raise StopIteration
 
     @property

@@ -68,6 +68,7 @@ def lane_context(
     outlet: Outlet | None = None,
     feeds: dict[Any, Any] | None = None,
     given: Callable[[], int] | None = None,
+    report: Callable[[Any], object] | None = None,
 ) -> Context:
     """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
     progress, feeds = run.progress, {} if feeds is None else feeds
@@ -89,6 +90,7 @@ def lane_context(
         outlet=outlet,
         bad=run.bad,
         given=given,
+        report=report,
     )
 
 
@@ -121,6 +123,7 @@ def read_lanes(
     record: Callable[[str], None] | None = None,
     before_item: Callable[[Making], None] = lambda making: None,
     dispatch: Dispatch | None = None,
+    report: Callable[[Any], object] | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
 
@@ -136,6 +139,7 @@ def read_lanes(
         record: run traced, and call this with the name of each pipe that is entered.
         before_item: called ahead of each item, with what tells its place; may raise to leave.
         dispatch: the way to the dispatching process, if there is one.
+        report: takes what pipes count for those of their names in the main process.
     """
     progress = run.progress
     alive = tuple(progress.alive(local))
@@ -154,7 +158,7 @@ def read_lanes(
         for lane in alive:
             ctx = lane_context(
                 root, plan, run, lane, alive,
-                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane),
+                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane), report=report,
             )  # fmt: skip
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))

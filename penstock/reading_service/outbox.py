@@ -23,8 +23,8 @@ from penstock.transport.wire import Disconnected
 
 __all__ = ["BUNDLE", "ENDED", "FAILED", "LOST", "Carrier", "Outbox"]
 
-# The kinds of messages: a lane, which has ended; an exception; [(lane, item), ...] and {lane: the state behind its last
-# item}; nothing, the dispatching process is gone.
+# The kinds of messages: a lane, which has ended, and reports (`penstock.pipes._tally`); an exception; [(lane, item),
+# ...], {lane: the state behind its last item}, and reports; nothing, the dispatching process is gone.
 ENDED, FAILED, BUNDLE, LOST = range(4)
 
 _short = reprlib.Repr()
@@ -55,6 +55,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Any]] = []
         self._tells: dict[int, Callable[[], Any]] = {}
+        self._seen: list[Any] = []
         self._epoch = 0
         self._most = 1  # items in a bundle, by their size so far
         self._next_states = 0.0  # when states may be asked for again
@@ -67,7 +68,7 @@ class Outbox:
     def begin(self, epoch: int) -> None:
         """Forget what waits: another epoch begins."""
         with self._lock:
-            self._waiting, self._tells, self._epoch, self._most = [], {}, epoch, 1
+            self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
         self._began = perf_counter()
 
     def __len__(self) -> int:
@@ -89,6 +90,10 @@ class Outbox:
             self._watched = True
             self._wake.release()
 
+    def hear(self, said: Any) -> None:
+        """Take what goes with the next bundle."""
+        self._seen.append(said)
+
     def resume(self) -> None:
         """Note that making items goes on behind a wait."""
         self._began = perf_counter()
@@ -99,6 +104,15 @@ class Outbox:
             if self._waiting:
                 lanes = {lane for lane, _ in self._waiting} - {ended} if states else ()
                 self._send(self._states(lanes))
+
+    def end(self, lane: int) -> None:
+        """Send what waits, and that a lane has ended."""
+        self.flush(ended=lane)
+        self._sender.send(ENDED, self._epoch, (lane, self._said()))
+
+    def _said(self) -> list[Any]:
+        seen, self._seen = self._seen, []
+        return seen
 
     def _states(self, lanes: Iterable[int]) -> dict[int, Any]:
         """Return the lanes' states, or none while the last ones are too fresh for what they cost."""
@@ -112,8 +126,9 @@ class Outbox:
 
     def _send(self, states: dict[int, Any], *, beside: bool = False) -> None:
         entries, self._waiting = self._waiting, []
+        seen = self._said()
         try:
-            size = self._sender.send(BUNDLE, self._epoch, (entries, states), count=len(entries), beside=beside)
+            size = self._sender.send(BUNDLE, self._epoch, (entries, states, seen), count=len(entries), beside=beside)
         except TransportError:
             self._send_alone(entries, beside)
             raise
@@ -123,7 +138,7 @@ class Outbox:
         """Send items one by one, to find the one that cannot be sent."""
         for i, entry in enumerate(entries):
             try:
-                self._sender.send(BUNDLE, self._epoch, ([entry], {}), beside=beside)
+                self._sender.send(BUNDLE, self._epoch, ([entry], {}, []), beside=beside)
             except TransportError as error:
                 error.add_note(f"penstock: the item is {_short.repr(entry[1])}")
                 self._waiting = entries[i:] if beside else []  # the main thread is the one to complain

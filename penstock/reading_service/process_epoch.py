@@ -10,6 +10,8 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.core.bad import HOLE, Lossy
+from penstock.core.pipe import IterDataPipe
+from penstock.pipes._gathered import Gathered
 from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
 from penstock.transport.wire import Disconnected
@@ -23,6 +25,7 @@ class Workers(Protocol):
     """What an epoch needs of the session that owns the workers.
 
     Attributes:
+        graph: what they run.
         place: which rank this is.
         num_workers: how many run lanes.
         workers: those, in order, each with a ``number``, a ``receiver`` (this end of the way to it), and a ``process``
@@ -33,6 +36,7 @@ class Workers(Protocol):
         timeout_s: for how long one may give nothing while the loop waits for it; None for ever.
     """
 
+    graph: IterDataPipe[Any]
     place: Place
     num_workers: int
     max_restarts: int
@@ -91,6 +95,7 @@ class ProcessEpoch(Epoch):
         self._bundles: list[_Bundle] = [_Bundle((), {}) for _ in session.workers]
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
+        self._monitors = Gathered(session.graph)
         self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
         self._begin_all()
 
@@ -119,6 +124,8 @@ class ProcessEpoch(Epoch):
             self.lane = turn
             self._turn = next(self._turns, None)
             return item
+        if turn is None:
+            self._monitors.end()
         self._closed = True
         raise StopIteration
 
@@ -158,7 +165,9 @@ class ProcessEpoch(Epoch):
             self._closed = True
             raise
         if message.kind == BUNDLE:
-            self._bundles[worker.number] = _Bundle(*message.content)
+            items, states, said = message.content
+            self._bundles[worker.number] = _Bundle(items, states)
+            self._hear(said)
             return True
         if message.kind == LOST:
             self._replace(session.dispatcher, lane)
@@ -166,8 +175,15 @@ class ProcessEpoch(Epoch):
         if message.kind == FAILED:
             self._closed = True
             raise session.raised(message.content, self._run, lane)
-        self._ended(message.content)
+        ended, said = message.content
+        self._ended(ended)
+        self._hear(said)
         return False
+
+    def _hear(self, said: Sequence[Any]) -> None:
+        """Take what a worker's pipes report. Whatever a callback raises, the epoch can go on behind it."""
+        for each in said:
+            self._monitors.take(each)
 
     def _replace(self, worker: Any, lane: int) -> None:
         """Let another worker go on behind the last item that a dead one delivered.

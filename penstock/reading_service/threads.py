@@ -30,7 +30,7 @@ from penstock.reading_service.base import (
     default_lanes,
 )
 from penstock.reading_service.lanes import END, own_lanes, read_lanes
-from penstock.reading_service.outbox import ENDED, FAILED, Outbox
+from penstock.reading_service.outbox import FAILED, Outbox
 from penstock.reading_service.prepare import prepared
 from penstock.reading_service.process_epoch import ProcessEpoch
 from penstock.reading_service.split import session_of
@@ -88,6 +88,7 @@ class ThreadSession(Session):
 
     def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService, place: Place) -> None:
         self.plan = plan(graph)
+        self.graph = graph
         self.place = place
         self.num_workers = service.num_workers
         self.lanes = default_lanes(self.plan, service.lanes, service.num_workers * place.world_size)
@@ -238,8 +239,10 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
             try:
                 (run,) = rest
                 local = own_lanes(run.progress, info)
-                deliveries = read_lanes(graph, plan(graph), run, local, worker=info, before_item=before_item)
-                _run(outbox, channel, epoch, deliveries)
+                deliveries = read_lanes(
+                    graph, plan(graph), run, local, worker=info, before_item=before_item, report=outbox.hear
+                )
+                _run(outbox, epoch, deliveries)
             except _Cancelled:
                 continue
             except Exception as error:
@@ -251,13 +254,12 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
         outbox.close()
 
 
-def _run(outbox: Outbox, channel: _Channel, epoch: int, deliveries: Any) -> None:
+def _run(outbox: Outbox, epoch: int, deliveries: Any) -> None:
     outbox.begin(epoch)
     try:
         for lane, tell, item in deliveries:
             if item is END:
-                outbox.flush(ended=lane)
-                channel.send(ENDED, epoch, lane)
+                outbox.end(lane)
             else:
                 outbox.add(lane, tell, item)
     finally:

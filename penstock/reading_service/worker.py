@@ -27,7 +27,7 @@ from penstock.reading_service.dispatch import Dispatch, DispatcherLost
 from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
 from penstock.reading_service.lanes import END, Making, own_lanes, read_lanes
-from penstock.reading_service.outbox import ENDED, FAILED, LOST, Outbox
+from penstock.reading_service.outbox import FAILED, LOST, Outbox
 from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
@@ -181,14 +181,14 @@ class _Worker:
             record=self._recorder.entered if traced else None,
             before_item=self._before_item,
             dispatch=None if traced else dispatch,
+            report=self._outbox.hear,
         )
         outbox = self._outbox
         outbox.begin(epoch)
         try:
             for lane, tell, item in deliveries:
                 if item is END:
-                    outbox.flush(ended=lane)
-                    self._sender.send(ENDED, epoch, lane)
+                    outbox.end(lane)
                     continue
                 outbox.add(lane, tell, item)
                 del item
