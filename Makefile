@@ -4,7 +4,7 @@
 #   make test       the tests that take seconds, and every example in a docstring
 #   make test-all   all tests
 #   make lint       style, types, and whether generated code is fresh
-#   make bench      the numbers that we quote (peers go into .venv-bench)
+#   make bench      the numbers that we quote (peers go into .venv-bench*)
 #   make docs       the documentation, into site/
 #   make fluent     regenerate the functional API after a pipe was added or changed
 #   make clean      remove everything that these targets made
@@ -45,7 +45,7 @@ fluent: .venv/.stamp-lint
 	$(BIN)/python -m tools.gen_fluent
 
 clean:
-	rm -rf .venv .venv-bench build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
+	rm -rf .venv .venv-bench .venv-bench-squirrel build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage htmlcov
 	rm -rf examples/data benchmarks/data benchmarks/results.json
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

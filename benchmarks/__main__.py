@@ -25,8 +25,9 @@ from benchmarks import (
     b15_threads,
     b16_state,
     b17_scale,
+    b18_monitor,
 )
-from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python
+from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
 from benchmarks._report import judge, table
 from benchmarks.bars import BARS
@@ -52,7 +53,10 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B15": b15_threads.groups,
     "B16": b16_state.groups,
     "B17": b17_scale.groups,
+    "B18": b18_monitor.groups,
 }
+
+_SQUIRRELS = {"B18"}  # those with a side of Squirrel's
 
 
 def main() -> int:
@@ -87,6 +91,8 @@ def _arguments() -> argparse.Namespace:
     arguments = parser.parse_args()
     if not Path(peer_python()).exists():
         parser.error("the peers' environment is missing: run benchmarks/setup.sh, or set PENSTOCK_BENCH_PYTHON")
+    if _SQUIRRELS.intersection(arguments.only) and not Path(squirrel_python()).exists():
+        parser.error("Squirrel's environment is missing: run benchmarks/setup.sh, or set PENSTOCK_BENCH_SQUIRREL")
     return arguments
 
 

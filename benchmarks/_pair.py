@@ -35,6 +35,8 @@ class Side:
     args: Mapping[str, object] = field(default_factory=dict)
     peer: bool = False
     """Whether it runs in the peers' environment instead of ours."""
+    squirrel: bool = False
+    """Whether it runs in Squirrel's, which needs a numpy of its own."""
 
 
 @dataclass
@@ -52,6 +54,18 @@ class SideFailed(Exception):
 def peer_python() -> str:
     """The interpreter of the peers' environment."""
     return os.environ.get("PENSTOCK_BENCH_PYTHON") or str(ROOT / ".venv-bench" / "bin" / "python")
+
+
+def squirrel_python() -> str:
+    """The interpreter of Squirrel's environment."""
+    return os.environ.get("PENSTOCK_BENCH_SQUIRREL") or str(ROOT / ".venv-bench-squirrel" / "bin" / "python")
+
+
+def python_of(side: Side) -> str:
+    """The interpreter that runs a side."""
+    if side.squirrel:
+        return squirrel_python()
+    return peer_python() if side.peer else sys.executable
 
 
 def interleave(sides: Sequence[Side], rounds: int) -> Outcome:
@@ -111,7 +125,7 @@ class _Child:
         function = self._side.rounds
         return subprocess.Popen(
             [
-                peer_python() if self._side.peer else sys.executable,
+                python_of(self._side),
                 "-m",
                 "benchmarks._child",
                 f"{function.__module__}:{function.__qualname__}",

@@ -12,10 +12,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from statistics import median
 
-from benchmarks._pair import Outcome, Side, peer_python
+from benchmarks._pair import Outcome, Side, peer_python, squirrel_python
 from benchmarks._report import Row
 
-PACKAGES = ("penstock", "torch", "numpy", "orjson", "torchdata", "webdataset", "psutil")
+PACKAGES = ("penstock", "torch", "numpy", "orjson", "torchdata", "webdataset", "psutil", "squirrel-core")
 SHOW_VERSIONS = """
 import json, platform, sys
 from importlib.metadata import PackageNotFoundError, version
@@ -42,7 +42,11 @@ def as_json(
             "when": datetime.now(UTC).isoformat(timespec="seconds"),
             "quick": quick,
             "machine": {"system": platform.platform(), "cpu_count": os.cpu_count(), "cpu": _cpu_model()},
-            "versions": {"ours": _versions(sys.executable), "peers": _versions(peer_python())},
+            "versions": {
+                "ours": _versions(sys.executable),
+                "peers": _versions(peer_python()),
+                "squirrel": _versions(squirrel_python()),
+            },
             "rows": [asdict(row) for row in rows],
             "sides": {
                 bench: {name: _spread(sides[bench][name].unit, values) for name, values in outcome.values.items()}

@@ -96,4 +96,9 @@ BARS = (
         Bar("B17", f"a worker of 1,024 x 8, 100M items: {source}", source, at_least=1_000)
         for source in ("list", "table", "shuffled")
     ),
+    Bar("B18", "monitor(every_s=1) / none, 1M items/s", "monitor(every_s=1)", ("no monitor",), ratio=0.95),
+    *(
+        Bar("B18", f"a call for each item, {kind} / Squirrel's", f"penstock, {kind}", (f"Squirrel, {kind}",), ratio=3)
+        for kind in ("ints", "dicts")
+    ),
 )

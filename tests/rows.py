@@ -119,6 +119,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
             lambda: ten().max_token_bucketize(12, len_fn=boom),
         ),
     )
+    yield "monitor", Case(lambda: ten().monitor(len), 10, lambda: ten().monitor(boom, window_size=1))
     yield "mux", Case(lambda: ten().mux(ten().header(7)), 14)
     yield "mux_longest", Case(lambda: ten().mux_longest(ten().header(7)), 17)
     yield (

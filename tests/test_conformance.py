@@ -112,6 +112,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "map": (len,),
         "map_batches": (len, 2),
         "max_token_bucketize": (2,),
+        "monitor": (len,),
         "random_filter": (max,),
         "random_map": (max,),
         "random_split": ({"a": 1}, 0),

@@ -42,7 +42,8 @@ FACADE = ""
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
-    *("datasets", "google_crc32c", "graphviz", "orjson", "rarfile", "requests", "urllib3", "zstandard"),
+    *("datasets", "google_crc32c", "graphviz", "mlflow", "orjson", "rarfile", "requests", "tensorboard", "urllib3"),
+    *("wandb", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.

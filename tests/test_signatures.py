@@ -49,7 +49,7 @@ SOURCES = {
     "ZipArchiveLoader": "datapipe",
 }
 SEVERAL = {"MultiplexerLongest", "ZipperLongest"}  # they take any number of sources
-OURS = {"JsonLinesParser", "MessagePackParser", "RandomFilter", "RandomMapper"}
+OURS = {"JsonLinesParser", "MessagePackParser", "Monitor", "RandomFilter", "RandomMapper"}
 
 
 def arguments(cls: type[Any]) -> list[str]:

@@ -31,6 +31,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from penstock.core.chunk import DataChunk
+from penstock.core.metrics import MetricsConf
 
 if TYPE_CHECKING:
     from collections import defaultdict

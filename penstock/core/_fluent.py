@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from penstock.core.chunk import DataChunk
+from penstock.core.metrics import MetricsConf
 
 if TYPE_CHECKING:
     from collections import defaultdict
@@ -590,6 +591,27 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[DataChunk[T_co]] = self._make(
             "max_token_bucketize", name, max_token_count, len_fn, min_len, max_len, buffer_size, include_padding
+        )
+        return made
+
+    def monitor(
+        self,
+        callback: Callable[..., object],
+        prefix: str | None = None,
+        metrics_conf: MetricsConf | type[MetricsConf] = MetricsConf,
+        window_size: int = 5,
+        *,
+        every_s: float | None = None,
+        gather: bool = True,
+        name: str | None = None,
+        **kw: Any,
+    ) -> IterDataPipe[T_co]:
+        """Pass the items on, and report how many pass in a second (functional name: ``monitor``).
+
+        See `penstock.pipes.monitor.Monitor`.
+        """
+        made: IterDataPipe[T_co] = self._make(
+            "monitor", name, callback, prefix, metrics_conf, window_size, every_s=every_s, gather=gather, **kw
         )
         return made
 

@@ -127,6 +127,7 @@ class Context:
         given: tells how many items the lane has given, or another number that changes with each; None if nobody can.
         witness: takes what is seen of the streams ahead of sharding points, which others divide as well; None if nobody
             compares it.
+        report: takes what a pipe of a worker counts for the pipe of its name in the main process; None outside workers.
         trace: set while a failed batch is run again to find out which pipe and item it was.
         bad: what to do with samples that fail; None raises.
         plain: no service arranges the run.
@@ -146,6 +147,7 @@ class Context:
     outlet: Outlet | None = None
     given: Callable[[], int] | None = None
     witness: Callable[[Finding], object] | None = None
+    report: Callable[[Any], object] | None = None
     trace: Trace | None = None
     bad: BadSamples | None = None
     plain: bool = False

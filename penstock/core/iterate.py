@@ -120,7 +120,7 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
         share = running.share
         if share is not None:  # its points are its own, also where they have the names of the running graph's
             share = share.alone()
-        return replace(running, names=named, share=share, shared={}, witness=None, trace=None)
+        return replace(running, names=named, share=share, shared={}, witness=None, report=None, trace=None)
     info = _torch_worker()
     if info is None:
         return Context(named, seed=_agreed_seed(named.pipes), share=Share(), plain=True)

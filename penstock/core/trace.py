@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from penstock.core.context import Context
     from penstock.core.pipe import IterDataPipe, Pipe
 
-__all__ = ["Trace", "explain"]
+__all__ = ["Trace", "explain", "raised_in"]
 
 
 @dataclass
@@ -97,7 +97,7 @@ class Trace:
         assert self.culprit is not None
         pipe = self.culprit.pipe
         given = [self._watches[id(source)] for source in pipe.sources if id(source) in self._watches]
-        lines = [f"penstock: raised in pipe {name!r}: {describe(pipe)}"]
+        lines = [raised_in(name, pipe)]
         lines += [f"penstock: on its item {max(w.count - 1, 0)} of {where}: {_short.repr(w.last)}" for w in given]
         return "\n".join(lines if given else [*lines, f"penstock: in {where}"])
 
@@ -116,6 +116,8 @@ def explain(
 ) -> None:
     """Run up to ``limit`` root items again from ``state``, and add notes to ``error`` that name the pipe and the item.
 
+    An error that names its pipe already is left as it is: what raised it does not run again.
+
     Args:
         error: what the user will see. It keeps its type and its traceback.
         root: the graph that raised it.
@@ -127,6 +129,9 @@ def explain(
         step: from one item's number to the next.
         before_item: called with the number of each item ahead of it, to set up what the first run had.
     """
+    named = tuple(raised_in(ctx.names[id(pipe)], pipe) for pipe in ctx.names.pipes)
+    if any(note.startswith(named) for note in getattr(error, "__notes__", ())):
+        return
     trace = Trace()
     if ctx.outlet is not None:
         import numpy as np
@@ -156,6 +161,11 @@ def explain(
         f"penstock: in {what} {first} or up to {(limit - 1) * step} behind it ({where}); run again from there, "
         "it did not raise the same error, so the pipe cannot be named"
     )
+
+
+def raised_in(name: str, pipe: Pipe) -> str:
+    """Return the note's line that names a pipe."""
+    return f"penstock: raised in pipe {name!r}: {describe(pipe)}"
 
 
 _short = reprlib.Repr()

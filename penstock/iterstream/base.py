@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from penstock.core.context import Context
+from penstock.core.metrics import MetricsConf
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.stream import State, Stream
 from penstock.iterstream._steps import Applied, Bar, Delayed, Round, Rounds, Seed, Taken, computed, padded, seed_of
@@ -18,14 +19,13 @@ from penstock.pipes.executor_mapper import ExecutorMapper
 from penstock.pipes.filter import Filter
 from penstock.pipes.flatmap import FlatMapper
 from penstock.pipes.mapper import Mapper
+from penstock.pipes.monitor import Monitor
 from penstock.pipes.numba_mapper import NumbaMapper
 from penstock.pipes.shuffler import Shuffler
 from penstock.pipes.slider import Slider
 
 if TYPE_CHECKING:
     import random
-
-    from penstock.monitor import MetricsConf
 
 __all__ = ["Composable", "Loop", "Step"]
 
@@ -236,19 +236,16 @@ class Composable(IterDataPipe[T]):
         """Show a tqdm bar; the arguments are tqdm's."""
         return Step(Bar(self, kwargs))
 
-    def monitor(  # type: ignore[override]
+    def monitor(
         self,
         callback: Callable[..., Any],
         prefix: str | None = None,
-        metrics_conf: type[MetricsConf] | MetricsConf | None = None,
+        metrics_conf: MetricsConf | type[MetricsConf] = MetricsConf,
         window_size: int = 5,
         **kwargs: Any,
     ) -> Composable[T]:
         """Measure items and bytes per second here, and hand them to ``callback`` (see `penstock.monitor.Monitor`)."""
-        from penstock.monitor import MetricsConf, Monitor
-
-        conf = MetricsConf if metrics_conf is None else metrics_conf
-        return Step(Monitor(self, callback, prefix, conf, window_size, **kwargs))
+        return Step(Monitor(self, callback, prefix, metrics_conf, window_size, **kwargs))
 
     def split_by_rank_pytorch(self, torch_dist_group: Any = None) -> Composable[T]:
         """Keep this rank's share of the items (see `penstock.iterstream.torch_composables.SplitByRank`)."""

@@ -43,6 +43,7 @@ from penstock.pipes.lister import FileLister
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.mapper import Mapper
 from penstock.pipes.memory_cache import InMemoryCacheHolder
+from penstock.pipes.monitor import Monitor
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
 from penstock.pipes.numba_mapper import NumbaMapper
@@ -134,6 +135,7 @@ __all__ = [
     "Mapper",
     "MaxTokenBucketizer",
     "MessagePackParser",
+    "Monitor",
     "Multiplexer",
     "MultiplexerLongest",
     "NumbaMapper",

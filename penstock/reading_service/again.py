@@ -60,7 +60,10 @@ def made_again(graph: IterDataPipe[Any], run: Run, began_at: int, step: int, pla
         worker, progress = WorkerInfo(), Progress("lanes", 1, given={"0": 0}, behind={"0": step})
     run = replace(run, progress=progress)
     with kept_globals():
-        deliveries = read_lanes(graph, division, run, own_lanes(progress, worker), worker=worker, own_globals=True)
+        deliveries = read_lanes(
+            graph, division, run, own_lanes(progress, worker), worker=worker, own_globals=True,
+            report=lambda report: None,  # monitors have counted it
+        )  # fmt: skip
         try:
             item = next(deliveries).item
         finally:

@@ -13,6 +13,7 @@ from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan, plan
 from penstock.core.stream import State, close
 from penstock.core.witness import Witness
+from penstock.pipes._gathered import Gathered
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.reading_service.base import (
     ALONE,
@@ -160,8 +161,11 @@ class _ManyLanes(Epoch):
         self._progress = run.progress.of(local)
         self._told: dict[str, Callable[[], State]] = {}
         self.witness = Witness()
-        hear = partial(self.witness.hear, by=f"rank {worker.rank}")
-        self._items: Iterator[Any] = read_lanes(graph, division, run, local, worker=worker, witness=hear)
+        self._monitors = Gathered(graph)
+        self._items: Iterator[Any] = read_lanes(
+            graph, division, run, local,
+            worker=worker, witness=partial(self.witness.hear, by=f"rank {worker.rank}"), report=self._monitors.take,
+        )  # fmt: skip
 
     def __next__(self) -> Any:
         for lane, tell, item in self._items:
@@ -172,6 +176,7 @@ class _ManyLanes(Epoch):
                 return item
             self._told.pop(key, None)
             self._progress.ended[key] = True
+        self._monitors.end()
         raise StopIteration
 
     @property

@@ -70,6 +70,7 @@ def lane_context(
     feeds: dict[Any, Any] | None = None,
     given: Callable[[], int] | None = None,
     witness: Callable[[Finding], object] | None = None,
+    report: Callable[[Any], object] | None = None,
 ) -> Context:
     """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
     progress, feeds = run.progress, {} if feeds is None else feeds
@@ -92,6 +93,7 @@ def lane_context(
         bad=run.bad,
         given=given,
         witness=witness,
+        report=report,
     )
 
 
@@ -125,6 +127,7 @@ def read_lanes(
     before_item: Callable[[Making], None] = lambda making: None,
     dispatch: Dispatch | None = None,
     witness: Callable[[Finding], object] | None = None,
+    report: Callable[[Any], object] | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
 
@@ -141,6 +144,7 @@ def read_lanes(
         before_item: called ahead of each item, with what tells its place; may raise to leave.
         dispatch: the way to the dispatching process, if there is one.
         witness: takes what is seen of the streams ahead of sharding points.
+        report: takes what pipes count for those of their names in the main process.
     """
     progress = run.progress
     alive = tuple(progress.alive(local))
@@ -159,7 +163,7 @@ def read_lanes(
         for lane in alive:
             ctx = lane_context(
                 root, plan, run, lane, alive,
-                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane), witness=witness,
+                worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane), witness=witness, report=report,
             )  # fmt: skip
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))

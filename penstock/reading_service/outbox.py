@@ -19,13 +19,13 @@ from time import perf_counter, sleep
 from typing import Any, Protocol
 
 from penstock.core.errors import TransportError
-from penstock.core.witness import Finding
 from penstock.transport.wire import Disconnected
 
 __all__ = ["BUNDLE", "ENDED", "FAILED", "LOST", "Carrier", "Outbox"]
 
-# The kinds of messages: a lane, which has ended, and findings (`penstock.core.witness`); an exception; [(lane, item),
-# ...], {lane: the state behind its last item}, and findings; nothing, the dispatching process is gone.
+# The kinds of messages: a lane, which has ended, and what pipes say (findings of `penstock.core.witness`, reports of
+# `penstock.pipes._tally`); an exception; [(lane, item), ...], {lane: the state behind its last item}, and what pipes
+# say; nothing, the dispatching process is gone.
 ENDED, FAILED, BUNDLE, LOST = range(4)
 
 _short = reprlib.Repr()
@@ -56,7 +56,7 @@ class Outbox:
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Any]] = []
         self._tells: dict[int, Callable[[], Any]] = {}
-        self._seen: list[Finding] = []
+        self._seen: list[Any] = []
         self._epoch = 0
         self._most = 1  # items in a bundle, by their size so far
         self._next_states = 0.0  # when states may be asked for again
@@ -91,7 +91,7 @@ class Outbox:
             self._watched = True
             self._wake.release()
 
-    def hear(self, said: Finding) -> None:
+    def hear(self, said: Any) -> None:
         """Take what goes with the next bundle."""
         self._seen.append(said)
 
@@ -111,7 +111,7 @@ class Outbox:
         self.flush(ended=lane)
         self._sender.send(ENDED, self._epoch, (lane, self._said()))
 
-    def _said(self) -> list[Finding]:
+    def _said(self) -> list[Any]:
         seen, self._seen = self._seen, []
         return seen
 

@@ -11,7 +11,9 @@ from typing import Any, Protocol
 
 from penstock.core.bad import HOLE, Lossy
 from penstock.core.errors import DifferentData
+from penstock.core.pipe import IterDataPipe
 from penstock.core.witness import Finding, Witness
+from penstock.pipes._gathered import Gathered
 from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
 from penstock.transport.wire import Disconnected
@@ -25,6 +27,7 @@ class Workers(Protocol):
     """What an epoch needs of the session that owns the workers.
 
     Attributes:
+        graph: what they run.
         place: which rank this is.
         num_workers: how many run lanes.
         workers: those, in order, each with a ``number``, a ``receiver`` (this end of the way to it), and a ``process``
@@ -35,6 +38,7 @@ class Workers(Protocol):
         timeout_s: for how long one may give nothing while the loop waits for it; None for ever.
     """
 
+    graph: IterDataPipe[Any]
     place: Place
     num_workers: int
     max_restarts: int
@@ -96,6 +100,7 @@ class ProcessEpoch(Epoch):
         self._restarts = 0
         self._delivered = [0] * count  # items of each worker
         self.witness = Witness()
+        self._monitors = Gathered(session.graph)
         self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
         self._begin_all()
 
@@ -124,6 +129,8 @@ class ProcessEpoch(Epoch):
             self.lane = turn
             self._turn = next(self._turns, None)
             return item
+        if turn is None:
+            self._monitors.end()
         self._closed = True
         raise StopIteration
 
@@ -164,8 +171,8 @@ class ProcessEpoch(Epoch):
             raise
         if message.kind == BUNDLE:
             items, states, said = message.content
-            self._hear(worker, said)
             self._bundles[worker.number] = _Bundle(items, states)
+            self._hear(worker, said)
             return True
         if message.kind == LOST:
             self._replace(session.dispatcher, lane)
@@ -174,19 +181,25 @@ class ProcessEpoch(Epoch):
             self._closed = True
             raise session.raised(message.content, self._run, lane)
         ended, said = message.content
-        self._hear(worker, said)
         self._ended(ended)
+        self._hear(worker, said)
         return False
 
-    def _hear(self, worker: Any, said: Sequence[Finding]) -> None:
-        """Compare what a worker has seen ahead of the sharding points with what the others have."""
-        try:
-            for each in said:
+    def _hear(self, worker: Any, said: Sequence[Any]) -> None:
+        """Compare what a worker has found ahead of the sharding points with the others, and count what it reports.
+
+        Whatever a monitor's callback raises, the epoch can go on behind it.
+        """
+        for each in said:
+            if type(each) is not Finding:
+                self._monitors.take(each)
+                continue
+            try:
                 self.witness.hear(each, f"worker {worker.number} of rank {self._session.place.rank}")
-        except DifferentData:
-            self._closed = True
-            self._session.break_()
-            raise
+            except DifferentData:
+                self._closed = True
+                self._session.break_()
+                raise
 
     def _replace(self, worker: Any, lane: int) -> None:
         """Let another worker go on behind the last item that a dead one delivered.

@@ -12,6 +12,7 @@ from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
 from penstock.core.walk import walk
+from penstock.pipes._gathered import without_callbacks
 from penstock.reading_service.base import Epoch, Place, Run, Session, default_lanes
 from penstock.reading_service.lost import end, lost, report, to_blame
 from penstock.reading_service.process_epoch import ProcessEpoch
@@ -32,12 +33,13 @@ class ProcessSession(Session):
 
     def __init__(self, graph: IterDataPipe[Any], service: MultiProcessingReadingService, place: Place) -> None:
         self.plan = plan(graph)
+        self.graph = graph
         self._service = service
         self.place = place
         self.num_workers = service.num_workers
         self.lanes = default_lanes(self.plan, service.lanes, service.num_workers * place.world_size)
         self._payload: tuple[IterDataPipe[Any], dict[str, Any]] = (
-            graph,
+            without_callbacks(graph),
             {
                 "ahead": max(1, service.worker_prefetch_cnt + service.main_prefetch_cnt),
                 "init_fn": service.worker_init_fn,

@@ -88,6 +88,7 @@ class ThreadSession(Session):
 
     def __init__(self, graph: IterDataPipe[Any], service: ThreadingReadingService, place: Place) -> None:
         self.plan = plan(graph)
+        self.graph = graph
         self.place = place
         self.num_workers = service.num_workers
         self.lanes = default_lanes(self.plan, service.lanes, service.num_workers * place.world_size)
@@ -239,7 +240,14 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
                 (run,) = rest
                 local = own_lanes(run.progress, info)
                 deliveries = read_lanes(
-                    graph, plan(graph), run, local, worker=info, before_item=before_item, witness=outbox.hear
+                    graph,
+                    plan(graph),
+                    run,
+                    local,
+                    worker=info,
+                    before_item=before_item,
+                    witness=outbox.hear,
+                    report=outbox.hear,
                 )
                 _run(outbox, epoch, deliveries)
             except _Cancelled:

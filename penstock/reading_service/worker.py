@@ -182,6 +182,7 @@ class _Worker:
             before_item=self._before_item,
             dispatch=None if traced else dispatch,
             witness=None if traced else self._outbox.hear,
+            report=self._outbox.hear,
         )
         outbox = self._outbox
         outbox.begin(epoch)
