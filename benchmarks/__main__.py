@@ -26,6 +26,7 @@ from benchmarks import (
     b16_state,
     b17_scale,
     b18_monitor,
+    b19_streams,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
@@ -54,9 +55,10 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B16": b16_state.groups,
     "B17": b17_scale.groups,
     "B18": b18_monitor.groups,
+    "B19": b19_streams.groups,
 }
 
-_SQUIRRELS = {"B18"}  # those with a side of Squirrel's
+_SQUIRRELS = {"B18", "B19"}  # those with a side of Squirrel's
 
 
 def main() -> int:

@@ -101,4 +101,14 @@ BARS = (
         Bar("B18", f"a call for each item, {kind} / Squirrel's", f"penstock, {kind}", (f"Squirrel, {kind}",), ratio=3)
         for kind in ("ints", "dicts")
     ),
+    Bar("B19", "async_map of a trivial function / Squirrel's", "async_map", ("Squirrel's async_map",), ratio=2),
+    Bar("B19", "shuffle / Squirrel's", "shuffle", ("Squirrel's shuffle",), ratio=2),
+    Bar("B19", "leaving an async_map early", "leaving early", ("leaving Squirrel's",), at_most=0.1),
+    Bar(
+        "B19",
+        "four steps as a stream / as DataPipes",
+        "four steps as a stream",
+        ("four steps as DataPipes",),
+        ratio=0.97,
+    ),
 )
