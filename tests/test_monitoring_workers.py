@@ -92,22 +92,22 @@ def test_workers_are_gathered_in_the_main_process(
             assert (os.getpid(), threading.get_ident(), step) == (*here, 3)
             calls.append(metrics)
 
-    pipe = IterableWrapper(range(400)).sharding_filter().map(worked)
+    pipe = IterableWrapper(range(800)).sharding_filter().map(worked)
     pipe = pipe.filter(lambda item: True) if lanes else pipe
     pipe = pipe.monitor(callback, "p ", MetricsConf(throughput_unit="KB"), every_s=0.1, step=3).batch(4)
     with DataLoader2(pipe, reading_service=service) as dl:
         began = time.perf_counter()
-        assert sum(map(len, dl)) == 400
+        assert sum(map(len, dl)) == 800
         took_s = time.perf_counter() - began
     if counted:
-        assert 350 <= sum(items for items, _, _ in counted) <= 400
+        assert 600 <= sum(items for items, _, _ in counted) <= 800  # what is left at the end makes no call
         assert sum(seconds for _, _, seconds in counted) <= took_s
         assert all(size == 1024 * items and seconds >= 0.1 for items, size, seconds in counted)
     else:
         assert isinstance(service, InProcessReadingService), "one stream needs no gathering"
     assert len(calls) > 2
     assert all(call[f"p {IOPS}"] == pytest.approx(call["p throughput KB/s"], abs=0.01) for call in calls)
-    assert all(0 < call[f"p {IOPS}"] < 2.1 / WORKED_S for call in calls)
+    assert all(0 < call[f"p {IOPS}"] < 4 / WORKED_S for call in calls), "two make 2 in that time"
 
 
 @pytest.mark.parametrize("service", SERVICES[:2], ids=lambda service: type(service).__name__)
