@@ -200,3 +200,12 @@ def test_ungathered_workers_call_copies_of_the_callback(tmp_path: Path) -> None:
 def test_a_copy_of_the_pipe_has_its_callback() -> None:
     pipe = IterableWrapper([1]).monitor(len)
     assert pickle.loads(pickle.dumps(pipe)).callback is len
+
+
+def test_the_dispatching_process_reports_what_it_reads(counted: list[tuple[float, float, float]]) -> None:
+    calls: list[dict[str, float]] = []
+    pipe = IterableWrapper(range(600)).map(worked).monitor(calls.append, every_s=0.1).sharding_round_robin_dispatch()
+    with DataLoader2(pipe.batch(4), reading_service=MultiProcessingReadingService(2)) as dl:
+        assert sum(map(len, dl)) == 600
+    assert len(calls) > 1
+    assert 300 <= sum(items for items, _, _ in counted) <= 600

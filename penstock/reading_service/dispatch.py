@@ -13,7 +13,6 @@ from typing import Any
 from penstock.core.context import Share
 from penstock.core.stream import Stream
 from penstock.core.strides import Position, places
-from penstock.core.witness import Finding
 from penstock.reading_service.dispatcher import CHUNKS, DETACHED, END, FeedKey
 from penstock.transport.receiver import Receiver
 from penstock.transport.wire import Disconnected
@@ -31,13 +30,13 @@ class Dispatch:
     Args:
         receiver: this end of the socket to the dispatching process.
         wait: waits until there is something on a descriptor; may raise, if the main process wants something else.
-        witness: takes what the dispatching process has seen.
+        hear: takes what pipes in the dispatching process say.
     """
 
-    def __init__(self, receiver: Receiver, wait: Callable[[int], None], witness: Callable[[Finding], object]) -> None:
+    def __init__(self, receiver: Receiver, wait: Callable[[int], None], hear: Callable[[Any], object]) -> None:
         self._receiver = receiver
         self._wait = wait
-        self._witness = witness
+        self._hear = hear
         self._epoch = 0
         self._lock = threading.RLock()  # lanes behind which a `prefetch` stands read in threads of their own
         self._arrived: dict[tuple[FeedKey, int], deque[tuple[int, Any]]] = {}
@@ -84,7 +83,7 @@ class Dispatch:
                 if message is not None:
                     of, content, said = message.content
                     for each in said:
-                        self._witness(each)
+                        self._hear(each)
                     self._arrived[of].append((message.kind, content))
                     continue
             self._wait(self._receiver.fileno())

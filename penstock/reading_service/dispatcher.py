@@ -18,6 +18,7 @@ import select
 import socket
 from collections import deque
 from collections.abc import MutableMapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ from penstock.core.bad import carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
-from penstock.core.witness import Finding, Watch
+from penstock.core.witness import Watch
 from penstock.reading_service.base import Run
 from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
@@ -69,13 +70,13 @@ class _Feed:
         assert isinstance(pipe, IterDataPipe)
         self.owner = owner
         self.pipe = pipe
-        self.ctx = ctx
+        self.seen: deque[Any] = deque()  # what pipes say; those that work ahead do in threads of their own
+        self.ctx = replace(ctx, report=self.seen.append)
         self.share = share
         self.lanes: dict[int, _Lane] = {}
         self.starts: list[tuple[int, Any]] = []
         self.stream: Any = None
         self.next, self.behind = 0, None  # the chunk that the source gives next, and its state ahead of that
-        self.seen: list[Finding] = []
         self.watch: Watch | None = None  # where there are other ranks to see the same
         self.ended = False
         self.error: bytes | None = None
@@ -125,10 +126,9 @@ class _Feed:
                 found = self.next * self.share.chunk + len(items)
                 self.watch.ended(found, found)
 
-    def said(self) -> list[Finding]:
-        """Return what has been seen and not said yet."""
-        seen, self.seen[:] = self.seen[:], []
-        return seen
+    def said(self) -> list[Any]:
+        """Return what pipes have said, and nobody has been told."""
+        return [self.seen.popleft() for _ in range(len(self.seen))]
 
     def place(self) -> str:
         """Say which chunk is being read."""
