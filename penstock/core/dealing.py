@@ -30,6 +30,7 @@ def deal(
     start: Position,
     feed_key: tuple[Any, ...],
     witness: Callable[[Finding], object] | None = None,
+    functions: bool = True,
 ) -> tuple[Stream[T], Callable[[], Position]]:
     """Return the stream of one share, and the function that tells its position.
 
@@ -39,12 +40,13 @@ def deal(
         start: where to begin.
         feed_key: names the point and pass, so that the lanes of one process find their common stream.
         witness: takes what is seen of the stream ahead of the point.
+        functions: whether functions of the user's make what is seen.
     """
     if share.count == 1:
         return whole(build(start[1]), share, start[0])
 
     def watch(chunk: int) -> Watch:
-        return Watch(witness, feed_key, share, chunk)
+        return Watch(witness, feed_key, share, chunk, functions)
 
     if len(share.local) == 1:
         return strided(build(start[1]), share, start[0], watch)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from penstock.core.errors import GraphError
 from penstock.core.pipe import Pipe
 
-__all__ = ["Names", "describe", "kind", "names", "walk"]
+__all__ = ["Names", "describe", "kind", "names", "runs_functions", "walk"]
 
 
 def walk(root: Pipe) -> list[Pipe]:
@@ -73,3 +73,10 @@ def describe(pipe: Pipe) -> str:
     inside = getattr(function, "__name__", type(function).__name__) if function is not None else ""
     where = f" at {pipe._site[0]}:{pipe._site[1]}" if pipe._site else ""
     return f"{kind(pipe)}({inside}){where}"
+
+
+def runs_functions(pipe: Pipe) -> bool:
+    """Whether a pipe runs code of the user's, which may use the global random generators."""
+    if not type(pipe).__module__.startswith("penstock."):
+        return True
+    return any(callable(value) and not isinstance(value, Pipe) for value in vars(pipe).values())

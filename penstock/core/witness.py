@@ -18,6 +18,7 @@ import os
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from penstock.core.bad import HOLE, Lossy
@@ -60,17 +61,24 @@ class Watch:
         stream: which one it is.
         share: how it is dealt.
         chunk: the first one that it may look at.
+        functions: whether functions of the user's make its items, which may draw from the global random generators.
 
     Attributes:
         next: the chunk to look at.
     """
 
     def __init__(
-        self, tell: Callable[[Finding], object] | None, stream: tuple[Any, ...], share: Share, chunk: int
+        self,
+        tell: Callable[[Finding], object] | None,
+        stream: tuple[Any, ...],
+        share: Share,
+        chunk: int,
+        functions: bool = True,
     ) -> None:
         self._tell = tell
         self._stream = stream
         self._items = share.chunk
+        self._kept = kept_globals if functions else nullcontext
         self._every = _EVERY * share.count
         self.next = _NEVER if tell is None else self._looked_at(chunk)
 
@@ -88,7 +96,7 @@ class Watch:
 
     def look(self, up: Stream[Any]) -> bool:
         """Take the first item of a chunk that is another's; tell whether there is one."""
-        with kept_globals():
+        with self._kept():
             for item in up.it:
                 self.saw(item)
                 return True
@@ -116,6 +124,20 @@ class Witness:
         with self._lock:
             known = self._streams.setdefault(said.stream, _Known())
             known.hear(said, by)
+
+    def mark(self, *, whole: bool) -> tuple[int, int, int]:
+        """Return what is quickly compared: a digest, how many items there are at least, and how many at most.
+
+        Those who know the same have the same digest; where there are several streams, so must the numbers be. The
+        digest is of the first item of each stream, or of the ``whole`` of what is known.
+        """
+        with self._lock:
+            known = sorted(self._streams.items(), key=repr)
+            marks = [(stream, each.digests(None if whole else 1)) for stream, each in known]
+            bounds = [each.bounds for _, each in known]
+        alone = len(bounds) == 1
+        digest = zlib.crc32(repr((marks, None if alone else bounds)).encode())
+        return (digest, *(bounds[0] if alone else (0, _NEVER)))
 
     def said(self) -> list[Finding]:
         """Return what is known, for others to hear."""
@@ -152,8 +174,15 @@ class _Known:
             for place in list(self._digests)[: _KEPT // 2]:
                 del self._digests[place]
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        return self._least[0], self._most[0]
+
+    def digests(self, count: int | None) -> list[tuple[int, int]]:
+        return [(place, digest) for place, (digest, _) in sorted(self._digests.items())[:count]]
+
     def said(self, stream: tuple[Any, ...]) -> Iterator[Finding]:
-        yield Finding(stream, self._least[0], self._most[0])
+        yield Finding(stream, *self.bounds)
         for place, (digest, _) in self._digests.items():
             yield Finding(stream, place, digest=digest)
 

@@ -52,8 +52,8 @@ class Agreed(Wish, Generic[T]):
         items: the source. Stepped, and closed if it can be, in a thread of its own.
         policy: ``shortest`` ends with the rank that has the fewest items; with ``longest`` a rank that has no more
             gives its last one again, or another rank's first one if it never had any.
-        compare: asks the ranks, in some of the rounds and in the last one, for what must be the same on all, and
-            returns the error if it is not.
+        compare: asks the ranks, in some of the rounds and (told so) in the last one, for what must be the same on all,
+            and returns the error if it is not.
 
     Attributes:
         is_padding: whether the last item given was such a repeated one.
@@ -65,7 +65,7 @@ class Agreed(Wish, Generic[T]):
         channel: Channel,
         items: Iterator[T],
         policy: Policy,
-        compare: Callable[[Exchange], BaseException | None] = lambda exchange: None,
+        compare: Callable[[Exchange, bool], BaseException | None] = lambda exchange, over: None,
     ) -> None:
         self.epoch = channel.epoch
         self.is_padding = False
@@ -73,7 +73,7 @@ class Agreed(Wish, Generic[T]):
         self._channel = channel
         self._items = items
         self._compare = compare
-        self._rounds = 0  # in this epoch; on all ranks as many
+        self._rounds, self._compared_at = 0, 2  # in this epoch; the same on all ranks
         self._longest = policy == "longest"
         self._ready: deque[T] = deque()
         self._read = self._given = self._agreed = 0
@@ -232,8 +232,9 @@ class Agreed(Wish, Generic[T]):
             first = exchange.told(self._ready[0] if donor == exchange.rank else None, donor)
         over = end != -NEVER if self._longest else end <= can
         self._rounds += 1
-        if failed == NEVER and (over or not self._rounds & (self._rounds - 1)):
-            different = self._compare(exchange)
+        if over or self._rounds == self._compared_at:
+            self._compared_at *= 16
+            different = None if failed != NEVER else self._compare(exchange, over)
         with self._channel.changed:
             if failed != NEVER:
                 self._agreed, self._over = can, True

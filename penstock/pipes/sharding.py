@@ -12,6 +12,7 @@ from penstock.core.dealing import deal
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
+from penstock.core.walk import runs_functions, walk
 from penstock.pipes._quiet import watched
 
 T = TypeVar("T")
@@ -129,7 +130,8 @@ class ShardingFilter(IterDataPipe[T]):
             )
         else:
             witness = ctx.witness if applied is None and ctx.trace is None else None
-            stream, position = deal(build, share, (start[0], start[1]), feed, witness)
+            functions = witness is not None and any(map(runs_functions, walk(self.datapipe)))
+            stream, position = deal(build, share, (start[0], start[1]), feed, witness, functions)
         stream.state = lambda: {name: list(position())}
         if share.ahead is not None and (inner := stream.places) is not None:
             groups, group = share.ahead.count, share.ahead.index

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple, Protocol
 
 from penstock.core.bad import with_losses
 from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
-from penstock.core.pipe import IterDataPipe, Pipe
+from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
 from penstock.core.seeds import hash_key, seed_globals
 from penstock.core.stream import State, Stream
 from penstock.core.trace import Trace, explain
-from penstock.core.walk import names, walk
+from penstock.core.walk import names, runs_functions, walk
 from penstock.core.witness import Finding
 from penstock.reading_service.base import Place, Progress, Run, turns
 
@@ -251,10 +251,3 @@ class _Anchor:
     def last(self) -> State:
         """Return a state that was told before: behind a lane's end there is none."""
         return self.state
-
-
-def runs_functions(pipe: Pipe) -> bool:
-    """Whether a pipe runs code of the user's, which may use the global random generators."""
-    if not type(pipe).__module__.startswith("penstock."):
-        return True
-    return any(callable(value) and not isinstance(value, Pipe) for value in vars(pipe).values())

@@ -94,9 +94,13 @@ class SyncedEpoch(Epoch):
                 count[mark] = count.get(mark, 0) + 1
         return item
 
-    def _compared(self, exchange: Exchange) -> DifferentData | None:
-        """Compare what the ranks have seen ahead of the sharding points."""
+    def _compared(self, exchange: Exchange, over: bool) -> DifferentData | None:
+        """Compare what the ranks have seen ahead of the sharding points; until the end, mostly how it began."""
         rank, witness, different = exchange.rank, self._inner.witness or Witness(), ""
+        mark, least, most = witness.mark(whole=over)
+        lowest, highest, least, most = exchange.least([mark, -mark, -least, most])
+        if lowest == -highest and -least <= most:
+            return None
         for said in exchange.told(witness.said() if rank == 0 else None, 0):
             try:
                 witness.hear(said, "rank 0")
