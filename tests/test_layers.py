@@ -42,6 +42,7 @@ FACADE = ""
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
+    *("dask", "distributed", "numba", "pyspark"),
     *("datasets", "google_crc32c", "graphviz", "orjson", "rarfile", "requests", "urllib3", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
@@ -219,6 +220,7 @@ FORBIDDEN = {
     "no layer": ("helpers.misc", ""),
     "torch with the module": ("pipes.collator", "import torch"),
     "torch with a class": ("pipes.collator", "class A:\n    import torch.utils.data"),
+    "an extra with an integration": ("integrations.spark", "from pyspark import RDD"),
     "an extra, guarded": ("pipes.jsonl", "try:\n    import orjson\nexcept ImportError:\n    orjson = None"),
     "torch anywhere else in core": ("core.stream", "def f():\n    import torch"),
     "a small dependency in core": ("core.stream", "import msgpack"),
