@@ -42,8 +42,8 @@ FACADE = ""
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
-    *("datasets", "google_crc32c", "graphviz", "mlflow", "orjson", "rarfile", "requests", "tensorboard", "urllib3"),
-    *("wandb", "zstandard"),
+    *("dask", "datasets", "distributed", "google_crc32c", "graphviz", "mlflow", "numba", "orjson", "pyspark"),
+    *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.
@@ -220,6 +220,7 @@ FORBIDDEN = {
     "no layer": ("helpers.misc", ""),
     "torch with the module": ("pipes.collator", "import torch"),
     "torch with a class": ("pipes.collator", "class A:\n    import torch.utils.data"),
+    "an extra with an integration": ("integrations.spark", "from pyspark import RDD"),
     "an extra, guarded": ("pipes.jsonl", "try:\n    import orjson\nexcept ImportError:\n    orjson = None"),
     "torch anywhere else in core": ("core.stream", "def f():\n    import torch"),
     "a small dependency in core": ("core.stream", "import msgpack"),

@@ -1,0 +1,112 @@
+"""numpy's arrays in MessagePack, as maps whose keys are bytes: the encoding of the package msgpack-numpy.
+
+::
+
+    {b"nd": True,  b"type": "<f4", b"kind": b"",  b"shape": [2, 3], b"data": ...}              an array
+    {b"nd": True,  b"type": [["x", "<f4"], ...], b"kind": b"V", b"shape": [2], b"data": ...}   a structured one
+    {b"nd": False, b"type": "<f4", b"data": ...}                                               a scalar
+    {b"complex": True, b"data": "(1+2j)"}                                                      a complex number
+
+That package pickles arrays of objects, so a file could run code when it is read. Here they are refused, both ways.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import Any
+
+import numpy as np
+
+from penstock.core.errors import DecodeError
+
+__all__ = ["decode_array", "encode_array"]
+
+_PLAIN = "biufcSUMm"  # the kinds of dtypes whose bytes are all there is to them
+
+
+def encode_array(value: Any) -> dict[bytes, Any]:
+    """Return an array, or one of numpy's scalars, as a map: the ``default`` of `msgpack.Packer`.
+
+    Raises:
+        TypeError: it is anything else, or holds objects.
+
+    Example:
+        >>> import msgpack, numpy as np
+        >>> packed = msgpack.packb({"x": np.arange(3)}, default=encode_array)
+        >>> msgpack.unpackb(packed, object_hook=decode_array)
+        {'x': array([0, 1, 2])}
+    """
+    if isinstance(value, np.ndarray):
+        kind, value = _plain(value)
+        described = value.dtype.descr if kind else value.dtype.str
+        return {b"nd": True, b"type": described, b"kind": kind, b"shape": value.shape, b"data": value.tobytes()}
+    if isinstance(value, np.generic) and value.dtype.kind in _PLAIN:
+        return {b"nd": False, b"type": value.dtype.str, b"data": value.tobytes()}
+    if isinstance(value, complex):
+        return {b"complex": True, b"data": repr(value)}
+    raise TypeError(
+        f"MessagePack has no {type(value).__module__}.{type(value).__qualname__}; what it has are None, bool, int (64 "
+        "bits), float, str, bytes, lists, dicts, and numpy's arrays and scalars"
+    )
+
+
+def decode_array(value: dict[Any, Any]) -> Any:
+    """Return what a map stands for, the map itself if it is no array's: the ``object_hook`` of `msgpack.Unpacker`.
+
+    An array has memory of its own, and can be written to.
+
+    Raises:
+        DecodeError: an array of objects, or one whose bytes do not fit its shape.
+    """
+    if b"nd" in value:
+        return _array(value)
+    if b"complex" in value:
+        return complex(value[b"data"])
+    return value
+
+
+def _plain(array: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:
+    """Return the kind of an array's type, and an array whose bytes are all there is to it."""
+    if array.dtype.kind in _PLAIN:
+        return b"", array
+    if array.dtype.names is not None and not array.dtype.hasobject:
+        from numpy.lib.recfunctions import repack_fields
+
+        return b"V", repack_fields(array, recurse=True)  # padding has no place among the fields
+    raise TypeError(f"an array of {array.dtype} is more than its bytes, and nothing here is pickled")
+
+
+def _array(value: dict[Any, Any]) -> Any:
+    try:
+        described = value[b"type"]
+        dtype = np.dtype(_fields(described) if isinstance(described, (list, tuple)) else _text(described))
+        shape = tuple(map(operator.index, value[b"shape"])) if value[b"nd"] else ()
+        data = bytearray(value[b"data"])
+        size = dtype.itemsize * math.prod(shape)
+    except (KeyError, TypeError, ValueError, SyntaxError) as error:
+        raise DecodeError(f"not an array of numpy's: {error!r}") from error
+    if dtype.hasobject:
+        raise DecodeError(f"an array of {dtype} would have to be unpickled")
+    if size != len(data) or any(length < 0 for length in shape):
+        raise DecodeError(f"an array of shape {shape} and type {dtype} has {size} bytes, got {len(data)}")
+    array: Any = np.ndarray(shape, dtype, data)
+    return array if value[b"nd"] else array[()]
+
+
+def _fields(described: Any) -> list[Any]:
+    """Return the fields of a structured type. Names may come as bytes, and tuples come as lists."""
+    return [_field(*field) for field in described]
+
+
+def _field(name: Any, kind: Any, *shape: Any) -> Any:
+    inner = _fields(kind) if isinstance(kind, (list, tuple)) else _text(kind)
+    return (_name(name), inner, *(tuple(each) for each in shape))
+
+
+def _name(value: Any) -> Any:
+    return tuple(map(_text, value)) if isinstance(value, (list, tuple)) else _text(value)  # with a title
+
+
+def _text(value: Any) -> Any:
+    return value.decode() if isinstance(value, bytes) else value
