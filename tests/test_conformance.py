@@ -98,6 +98,7 @@ TAKE_MORE_THAN_A_PIPE = {"concat", "list_files", "open_files", "zip"} | {
 def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> None:
     cls = IterDataPipe.functions[name]
     arguments = {
+        "async_map": (len,),
         "async_map_batches": (len, 2),
         "batch": (1,),
         "bucketbatch": (2,),
@@ -112,6 +113,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "map": (len,),
         "map_batches": (len, 2),
         "max_token_bucketize": (2,),
+        "numba_map": (len,),
         "random_filter": (max,),
         "random_map": (max,),
         "random_split": ({"a": 1}, 0),
@@ -119,6 +121,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "round_robin_demux": (2,),
         "set_length": (2,),
         "slice": (0,),
+        "sliding": (2,),
         "threadpool_map": (len,),
         "unzip": (2,),
         "zip_with_iter": (None, len),
