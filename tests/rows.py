@@ -51,6 +51,14 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "IterableWrapper", Case(ten, 10)
     yield "add_index", Case(lambda: ten().map(lambda x: {"x": x}).add_index(), 10)
     yield (
+        "async_map",
+        Case(
+            lambda: ten().async_map(str, buffer=4, max_workers=2),
+            10,
+            lambda: ten().async_map(boom, buffer=4, max_workers=2),
+        ),
+    )
+    yield (
         "async_map_batches",
         Case(lambda: ten().async_map_batches(doubled, 3), 10, lambda: ten().async_map_batches(async_boom, 3)),
     )
@@ -122,6 +130,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "monitor", Case(lambda: ten().monitor(len), 10, lambda: ten().monitor(boom, window_size=1))
     yield "mux", Case(lambda: ten().mux(ten().header(7)), 14)
     yield "mux_longest", Case(lambda: ten().mux_longest(ten().header(7)), 17)
+    yield "numba_map", Case(lambda: ten().numba_map(lambda x: x + 1), 10, lambda: ten().numba_map(boom))
     yield (
         "on_disk_cache",
         Case(
@@ -163,6 +172,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
             lambda: ten().shuffled_flatmap(boom, buffer_size=3),
         ),
     )
+    yield "sliding", Case(lambda: ten().sliding(4, 3, at_least=1), 4)
     yield "slice", Case(lambda: ten().map(lambda x: (x, -x, 0)).slice(0, 2), 10)
     yield (
         "to_map_datapipe",

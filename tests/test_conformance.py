@@ -98,6 +98,7 @@ TAKE_MORE_THAN_A_PIPE = {"concat", "list_files", "open_files", "zip"} | {
 def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> None:
     cls = IterDataPipe.functions[name]
     arguments = {
+        "async_map": (len,),
         "async_map_batches": (len, 2),
         "batch": (1,),
         "bucketbatch": (2,),
@@ -113,6 +114,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "map_batches": (len, 2),
         "max_token_bucketize": (2,),
         "monitor": (len,),
+        "numba_map": (len,),
         "random_filter": (max,),
         "random_map": (max,),
         "random_split": ({"a": 1}, 0),
@@ -120,6 +122,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "round_robin_demux": (2,),
         "set_length": (2,),
         "slice": (0,),
+        "sliding": (2,),
         "threadpool_map": (len,),
         "unzip": (2,),
         "zip_with_iter": (None, len),

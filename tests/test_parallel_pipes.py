@@ -53,10 +53,11 @@ def settled(value: Callable[[], Any], expected: Any) -> bool:
     return bool(value() == expected)
 
 
-# The three that have a thread step their source, with what they make of a number.
+# Those that have a thread step their source, with what they make of a number.
 AHEAD: dict[str, Callable[[IterDataPipe[int], int], IterDataPipe[int]]] = {
     "prefetch": lambda source, size: source.prefetch(size),
     "threadpool_map": lambda source, size: source.threadpool_map(int, scheduled_tasks=size, max_workers=3),
+    "async_map": lambda source, size: source.async_map(int, buffer=size, max_workers=3),
 }
 
 
@@ -143,8 +144,10 @@ def test_random_numbers_behind_it_go_by_a_samples_place_on_any_worker(name: str,
 def test_a_function_sees_the_context_variables_of_the_loop(name: str) -> None:
     variable: contextvars.ContextVar[int] = contextvars.ContextVar("variable", default=0)
     variable.set(7)
-    seen = wrap(3).threadpool_map(lambda x: variable.get()) if name == "threadpool_map" else None
-    assert list(seen or wrap(3).map(lambda x: variable.get()).prefetch(2)) == [7, 7, 7]
+    source = wrap(3).map(lambda x: variable.get())
+    assert list(AHEAD[name](source, 2)) == [7, 7, 7]
+    assert list(wrap(3).threadpool_map(lambda x: variable.get())) == [7, 7, 7]
+    assert list(wrap(3).async_map(lambda x: variable.get())) == [7, 7, 7]
 
 
 # ------------------------------------------------------------------------------------------------------ threadpool_map

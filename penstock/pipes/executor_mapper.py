@@ -6,18 +6,25 @@ In order, one thread steps the source and hands in tasks, and the consumer waits
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, TypeVar
 
 from penstock.core.context import Context
+from penstock.core.errors import StateError
 from penstock.core.pipe import ONE_TO_ONE, OTHER, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._tasks import LOOK_EVERY_S, Executor, executor_of, in_order
+from penstock.pipes._tasks import LOOK_EVERY_S, Executor, Here, executor_of, in_order, one_by_one
 
 U = TypeVar("U")
+
+# As completed. The source's state is kept every so many items: it may cost more than the item.
+_ANCHOR_EVERY = 16
+# How far an item may be ahead of one that is slow, in buffers: the state tells of all items between the two.
+_SPREAD = 8
 
 
 @functional_datapipe("async_map")
@@ -34,16 +41,18 @@ class ExecutorMapper(IterDataPipe[U]):
         max_workers: how many threads or processes; 4 more than there are CPUs unless given, and at most 32. An executor
             that is given has its own number.
         executor: where the function runs: threads of the stream's own unless given; ``"processes"`` for processes of
-            its own, to which function, items and results are pickled; any executor of `concurrent.futures`, or a dask
-            ``Client``, which stays open; or a function that makes one, for each stream, which is closed behind it. On
-            worker processes give that function: an executor cannot be sent there.
-        ordered: give the results in the source's order; otherwise as they come.
+            its own, to which function, items and results are pickled, and which import the program's main module
+            (guard it with ``if __name__ == "__main__"``); any executor of `concurrent.futures`, or a dask ``Client``,
+            which stays open; or a function that makes one, for each stream, which is closed behind it. On worker
+            processes give that function: an executor cannot be sent there.
+        ordered: give the results in the source's order; otherwise as they come, where nothing waits for an item that is
+            slow before it is ``8 * buffer`` items behind.
 
     Raises:
         ValueError: ``buffer`` or ``max_workers`` is not positive, or ``executor`` is none.
 
-    State: that after the last item delivered. Not ordered: the source's state ahead of the first item that has not
-        been delivered, and which behind it have been.
+    State: that after the last item delivered. Not ordered: the source's state up to 16 items ahead of the first that
+        has not been delivered, and which behind it have been.
 
     Example:
         >>> from penstock.pipes import IterableWrapper
@@ -75,65 +84,89 @@ class ExecutorMapper(IterDataPipe[U]):
         self.arity = ONE_TO_ONE if ordered else OTHER
         executor_of(executor, max_workers)  # what is none should fail here
 
+    def __getstate__(self) -> dict[str, Any]:
+        if hasattr(self.executor, "submit") and not isinstance(self.executor, type):
+            raise TypeError(
+                "cannot pickle the executor of async_map: an executor cannot be sent to another process. Give a "
+                "function that makes one there, such as lambda: ThreadPoolExecutor(4)"
+            )
+        return vars(self)
+
     def __len__(self) -> int:
         return len(self.datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[U]:
-        if ctx.trace is not None:  # another thread or process would only blur what is being traced
-            return ctx.each(self, self.datapipe, state, self.fn) if self.ordered else self._completed(ctx, state, None)
+        if ctx.trace is not None:
+            return self._traced(ctx, state)
         executor = executor_of(self.executor, self.max_workers)()
         if not self.ordered:
-            return self._completed(ctx, state, executor)
+            return self._completed(ctx, state, executor, self.buffer)
         up = ctx.in_thread(self).build(self.datapipe, state, holes=True)
         return in_order(up, ctx.guarded(self, self.fn), executor, self.buffer, "async_map")
 
-    def _completed(self, ctx: Context, state: State, executor: Executor | None) -> Stream[U]:
+    def _traced(self, ctx: Context, state: State) -> Stream[U]:
+        """Return the stream that finds out which item fails: one at a time.
+
+        Threads would only blur what is being traced. But what was to run in another process runs in one again: it may
+        be what has killed that.
+        """
+        here = self.executor is None or self.executor == "threads"
+        executor = Here() if here else executor_of(self.executor, 1)()
+        if not self.ordered:
+            return self._completed(ctx, state, executor, 1)
+        return one_by_one(ctx.build(self.datapipe, state, holes=True), ctx.guarded(self, self.fn), executor)
+
+    def _completed(self, ctx: Context, state: State, executor: Executor, size: int) -> Stream[U]:
         name, fn = ctx.name(self), ctx.guarded(self, self.fn)
-        anchor, given = ctx.own(self, state) or (None, [])
-        up = ctx.build(self.datapipe, anchor, holes=True)
-        taken = first = 0  # how many items behind the anchor; the number of the first that has not been delivered
-        passed = set(given)  # the numbers of those behind it that have been
-        flight: dict[int, State] = {}  # of those that have not, the source's state ahead of each
+        start, first, behind = ctx.own(self, state) or (None, 0, [])
+        up = ctx.build(self.datapipe, start, holes=True)
+        # The source's items are numbered from the place at which it was built. `first` is the first of those that have
+        # not been delivered, and `passed` has those behind it that have been.
+        passed = {first + number for number in behind}
+        anchors: deque[tuple[int, State]] = deque([(0, up.state())])  # numbers, and the source's state ahead of each
+        taken, waiting = 0, 0
         done: SimpleQueue[tuple[int, Any]] = SimpleQueue()
 
         def fill() -> bool:
             """Hand in tasks; tell whether the source has ended."""
-            nonlocal taken
-            while len(flight) < self.buffer:
-                ahead, number = up.state(), taken
+            nonlocal taken, waiting
+            while waiting < size and taken - first < _SPREAD * self.buffer:
+                if taken % _ANCHOR_EVERY == 0 and taken:
+                    anchors.append((taken, up.state()))
                 for item in up.it:  # noqa: B007  # used behind the loop: this takes one item, or sees the end
                     break
                 else:
                     return True
-                taken += 1
-                if number in passed:
+                number, taken = taken, taken + 1
+                if number < first or number in passed:
                     continue
-                flight[number] = ahead
-                if executor is None:
-                    done.put((number, item))
-                else:
-                    executor.submit(fn, item, partial(_put, done, number))
+                waiting += 1
+                executor.submit(fn, item, partial(_put, done, number))
             return False
 
         def results() -> Iterator[U]:
-            nonlocal first
+            nonlocal first, waiting
             ended = False
             try:
-                while (ended := ended or fill()) is False or flight:
+                while (ended := ended or fill()) is False or waiting:
                     number, task = _next(done, executor)
-                    made: U = fn(task) if executor is None else executor.result(task)
-                    del flight[number]
+                    made: U = executor.result(task)
+                    waiting -= 1
                     passed.add(number)
                     while first in passed and first < taken:
                         passed.remove(first)
                         first += 1
+                    while len(anchors) > 1 and anchors[1][0] <= first:
+                        anchors.popleft()
                     yield made
+                if passed or taken < first:
+                    raise StateError(f"{name!r} cannot be restored: its source ends ahead of items that were delivered")
             finally:
-                if executor is not None:
-                    executor.stop()
+                executor.stop()
 
         def tell() -> State:
-            return {name: [flight[first] if flight else up.state(), sorted(number - first for number in passed)]}
+            number, anchor = anchors[0]
+            return {name: [anchor, first - number, sorted(number - first for number in passed)]}
 
         running = results()
         return Stream(running, tell, closers=(running, up))
@@ -143,10 +176,10 @@ def _put(done: SimpleQueue[tuple[int, Any]], number: int, task: Any) -> None:
     done.put((number, task))
 
 
-def _next(done: SimpleQueue[tuple[int, Any]], executor: Executor | None) -> tuple[int, Any]:
+def _next(done: SimpleQueue[tuple[int, Any]], executor: Executor) -> tuple[int, Any]:
     while True:
         try:
             return done.get(timeout=LOOK_EVERY_S)
         except Empty:
-            if executor is not None and not executor.alive():
+            if not executor.alive():
                 raise RuntimeError("the threads of a pool ended without a word") from None

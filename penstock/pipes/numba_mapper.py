@@ -54,11 +54,52 @@ class NumbaMapper(IterDataPipe[U]):
         up, fn = ctx.build(self.datapipe, state, holes=True), ctx.guarded(self, self.fn)
 
         def items() -> Iterator[U]:
-            it = up.it
-            yield from loop(it, fn)  # this frame keeps both alive: numba's generator does not
+            around = _Around(up.it, fn)
+            it, call = around.items(), around.call  # this frame keeps both alive: numba's generator does not
+            for made in loop(it, call):
+                if around.error is not None:
+                    break
+                yield made
+            around.raise_error()
 
         running = items()
         return up.onward(running, skip=up.skip, places=up.places)
+
+
+class _Around:
+    """What numba's loop calls.
+
+    No exception passes through that loop: on its way it would release what is not its own, and the interpreter crashes
+    some time later (numba 0.68; a few hundred exceptions are enough).
+    """
+
+    def __init__(self, it: Iterator[Any], fn: Callable[[Any], Any]) -> None:
+        self._it = it
+        self._fn = fn
+        self.error: BaseException | None = None
+
+    def items(self) -> Iterator[Any]:
+        try:
+            yield from self._it
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self.error = error
+
+    def call(self, item: Any) -> Any:
+        try:
+            return self._fn(item)
+        except BaseException as error:
+            self.error = error
+            return None
+
+    def raise_error(self) -> None:
+        error, self.error = self.error, None
+        if error is not None:
+            try:
+                raise error
+            finally:
+                del error  # its traceback refers to this frame
 
 
 _loop: Callable[..., Iterator[Any]] | None = None  # compiled once: that takes most of a second
