@@ -52,7 +52,10 @@ class ExecutorMapper(IterDataPipe[U]):
         ValueError: ``buffer`` or ``max_workers`` is not positive, or ``executor`` is none.
 
     State: that after the last item delivered. Not ordered: the source's state up to 16 items ahead of the first that
-        has not been delivered, and which behind it have been.
+        has not been delivered, and which behind it have been. That is exact where behind it stand only steps that hold
+        nothing (``map``, ``batch``, ``collate``, ``prefetch``); one that comes back to its place by counting
+        (``shuffle``, ``unbatch``) would count other items. It belongs behind the sharding point: the order differs on
+        each worker.
 
     Example:
         >>> from penstock.pipes import IterableWrapper
@@ -82,6 +85,7 @@ class ExecutorMapper(IterDataPipe[U]):
         self.executor = executor
         self.ordered = ordered
         self.arity = ONE_TO_ONE if ordered else OTHER
+        self.in_any_order = not ordered
         executor_of(executor, max_workers)  # what is none should fail here
 
     def __getstate__(self) -> dict[str, Any]:

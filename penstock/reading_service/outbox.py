@@ -19,6 +19,8 @@ from time import perf_counter, sleep
 from typing import Any, Protocol
 
 from penstock.core.errors import TransportError
+from penstock.core.pipe import Pipe
+from penstock.core.walk import walk
 from penstock.core.witness import Finding
 from penstock.transport.wire import Disconnected
 
@@ -48,10 +50,15 @@ class Carrier(Protocol):
 
 
 class Outbox:
-    """Collects a worker's items. The main thread adds to it; a second one sends what waits too long."""
+    """Collects a worker's items. The main thread adds to it; a second one sends what waits too long.
 
-    def __init__(self, sender: Carrier, limit: int) -> None:
+    Where some pipe of the graph gives its items in any order, each goes at once, with the state behind it: from an
+    earlier state nobody can count up to it.
+    """
+
+    def __init__(self, sender: Carrier, limit: int, graph: Pipe) -> None:
         self._sender = sender
+        self._each = any(pipe.in_any_order for pipe in walk(graph))
         self._limit = max(1, limit // 2)  # so that a bundle can be on its way while another one is made
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Any]] = []
@@ -85,7 +92,7 @@ class Outbox:
                 self._since = now
             self._waiting.append((lane, item))
             self._tells[lane] = tell
-        if slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
+        if self._each or slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
             self.flush()
         elif not self._watched:
             self._watched = True
@@ -118,7 +125,7 @@ class Outbox:
     def _states(self, lanes: Iterable[int]) -> dict[int, Any]:
         """Return the lanes' states, or none while the last ones are too fresh for what they cost."""
         began = perf_counter()
-        if began < self._next_states:
+        if began < self._next_states and not self._each:
             return {}
         states = {lane: self._tells[lane]() for lane in lanes}
         now = perf_counter()

@@ -219,7 +219,7 @@ class _Worker:
 
 
 def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit: int) -> None:
-    outbox = Outbox(channel, limit)
+    outbox = Outbox(channel, limit, graph)
 
     def before_item(making: Any) -> None:
         if channel.ahead + len(outbox) >= limit:

@@ -112,12 +112,12 @@ class _Worker:
         self._info = info
         self._dispatch: Dispatch | None = None
         self._limit: int = options["ahead"]
-        self._outbox = Outbox(sender, self._limit)
         self._reset_fn = options["reset_fn"]
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(1)
         self._graph = graph = initialized(options["init_fn"], graph, info, f"worker_init_fn of worker {info.worker_id}")
+        self._outbox = Outbox(sender, self._limit, self._graph)
         self._divided = options["init_fn"] is not None and is_divided(graph, info)
         self._recorder = Recorder(arena, self._graph, "reading")
 
