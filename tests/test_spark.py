@@ -6,6 +6,7 @@ import datetime
 import importlib.util
 import json
 import os
+import re
 import sys
 import threading
 from collections.abc import Callable, Iterator
@@ -480,6 +481,16 @@ def test_a_fn_that_returns_no_pipe_is_an_error(session: Any, url: str) -> None:
     write_shards(numbers(session), url)
     with pytest.raises(Exception, match="fn must return a DataPipe, got list"):
         map_shards(url, lambda pipe: list(pipe), url + "-out", session=session)  # type: ignore[arg-type,return-value]
+
+
+def test_the_documentation_runs_as_it_is_printed(session: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[1] / "docs/spark.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    page = page.replace('"table"', repr(str(tmp_path / "table")))  # Java stays where it was started
+    blocks = re.findall(r"^```python\n(.*?)^```", page, re.M | re.S)
+    assert len(blocks) == 5
+    exec("\n".join(blocks), {"__name__": "__main__"})
+    assert plain(next(iter(read_shards("features")))) == {"number": 0, "feature": [0, 0, 0]}
 
 
 # ----------------------------------------------------------------------------------------------- what may be missing
