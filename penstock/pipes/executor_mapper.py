@@ -17,7 +17,8 @@ from penstock.core.errors import StateError
 from penstock.core.pipe import ONE_TO_ONE, OTHER, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._tasks import LOOK_EVERY_S, Executor, Here, executor_of, in_order, one_by_one
+from penstock.pipes._executors import LOOK_EVERY_S, Executor, Here, executor_of
+from penstock.pipes._tasks import in_order, one_by_one
 
 U = TypeVar("U")
 

@@ -18,7 +18,8 @@ from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._columns import Columns, check_columns, on_columns
-from penstock.pipes._tasks import Threads, in_order
+from penstock.pipes._executors import Threads
+from penstock.pipes._tasks import in_order
 
 U = TypeVar("U")
 
