@@ -1,4 +1,4 @@
-"""B15: threads beside processes, 2 of each, where the function lets go of the GIL: zstd of 1 MB, and numpy's sort."""
+"""B15: threads beside processes, 2 of each, where a function lets go of the GIL: zstd of 1 MB, numpy's sort, JPEG."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
-WORKERS, SIZE = 2, 1 << 18
+WORKERS, SIZE, SIDE = 2, 1 << 18, 512
 UNIT = "items/s"
 
 
@@ -18,7 +18,7 @@ def groups(quick: bool) -> list[list[Side]]:
             Side(f"{service}, {what}", UNIT, rounds, {"service": service, "what": what, "items": 50 if quick else 400})
             for service in ("threads", "processes")
         ]
-        for what in ("zstd", "numpy")
+        for what in ("zstd", "numpy", "JPEG")
     ]
 
 
@@ -27,11 +27,12 @@ def rounds(service: str, what: str, items: int) -> Iterator[float]:
     from penstock.pipes import IterableWrapper
 
     kind: Any = ThreadingReadingService if service == "threads" else MultiProcessingReadingService
-    pipe = IterableWrapper(range(items)).sharding_filter().map(unpacking() if what == "zstd" else sorting())
+    make, size = {"zstd": (unpacking, SIZE), "numpy": (sorting, SIZE), "JPEG": (decoding, 3 * SIDE**2)}[what]
+    pipe = IterableWrapper(range(items)).sharding_filter().map(make())
     loader: Any = DataLoader2(pipe, reading_service=kind(WORKERS))
 
     def epoch() -> float:
-        expect(sum(int(array[-1]) for array in loader), items * (SIZE - 1), "the last values")
+        expect(sum(array.size for array in loader), items * size, "values")
         return items
 
     try:
@@ -61,3 +62,21 @@ def sorting() -> Callable[[int], Any]:
         return np.sort(mixed)
 
     return sort
+
+
+def decoding() -> Callable[[int], Any]:
+    import io
+
+    import numpy as np
+    from PIL import Image
+
+    file = io.BytesIO()
+    across = np.linspace(0, 255, SIDE, dtype=np.uint8)
+    Image.fromarray(np.stack([np.tile(across, (SIDE, 1)), np.tile(across[:, None], (1, SIDE))] * 2, -1)[..., :3]).save(
+        file, "jpeg"
+    )
+
+    def decode(item: int) -> Any:
+        return np.asarray(Image.open(io.BytesIO(file.getvalue())))
+
+    return decode

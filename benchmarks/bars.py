@@ -83,7 +83,7 @@ BARS = (
     ),
     *(
         Bar("B15", f"2 threads / 2 processes, {what}", f"threads, {what}", (f"processes, {what}",), ratio=0.8)
-        for what in ("zstd", "numpy")
+        for what in ("zstd", "numpy", "JPEG")
     ),
     Bar("B16", "state_dict(), 8 lanes", "state_dict", at_most=1.0),
     Bar("B16", "its size for a lane", "state of a lane", at_most=4.0),
