@@ -14,6 +14,8 @@ An exception of the user's own functions is never wrapped: it keeps its type and
 
 from __future__ import annotations
 
+from typing import Protocol
+
 __all__ = [
     "DecodeError",
     "DifferentData",
@@ -23,6 +25,7 @@ __all__ = [
     "StateError",
     "TransportError",
     "WorkerDied",
+    "raise_held",
 ]
 
 
@@ -69,3 +72,19 @@ class DecodeError(PenstockError, ValueError):
 
 class MissingExtra(PenstockError, ImportError):
     """An optional dependency is missing. The message says which extra installs it."""
+
+
+class Holding(Protocol):
+    """What keeps an exception that was raised elsewhere, for who asks for it."""
+
+    error: BaseException | None
+
+
+def raise_held(holder: Holding) -> None:
+    """Raise the exception that is kept, if there is one, and keep it no longer."""
+    error, holder.error = holder.error, None
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error  # its traceback refers to this frame

@@ -50,14 +50,16 @@ def strided(
     def chunks() -> Iterator[list[T]]:
         nonlocal at
         found, size, watch = 0, share.chunk, watching(max(first, share.first))
+        looked = watch.next
         while True:
             own = _own(share, at)
-            while watch.next < own:
-                up.skip((watch.next - at) * size)
-                at = watch.next
+            while looked < own:
+                up.skip((looked - at) * size)
+                at = looked
                 if not watch.look(up):
                     watch.ended(found, at * size)
                     return
+                looked = watch.next
                 found = at * size + 1
                 up.skip(size - 1)
                 at += 1
@@ -67,8 +69,9 @@ def strided(
             if not taken:
                 watch.ended(found, own * size)
                 return
-            if watch.next == own:
+            if looked == own:
                 watch.saw(taken[0])
+                looked = watch.next
             found, at = own * size + len(taken), own + 1
             yield taken
             if len(taken) < size:

@@ -32,6 +32,7 @@ from collections.abc import Callable, Iterator
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
 
+from penstock.core.errors import raise_held
 from penstock.core.stream import State, Stream, consume
 
 __all__ = ["work_ahead"]
@@ -76,7 +77,7 @@ def work_ahead(
                     link.full = False
                     link.room.put(None)
                 yield item
-            link.raise_error()
+            raise_held(link)
         finally:
             link.stop()
 
@@ -162,15 +163,6 @@ class _Link(Generic[T]):
                         raise RuntimeError("a thread that works ahead ended without a word") from None
             self.hungry = False
         return True
-
-    def raise_error(self) -> None:
-        """Raise what ended the thread, if it was an exception."""
-        error, self.error = self.error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback refers to this frame
 
     def _produce(self, up: Stream[T], begin: Callable[[], object]) -> None:
         ready, size, tell, turn = self.ready, self._size, up.state, self.turn

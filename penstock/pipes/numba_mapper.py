@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
-from penstock.core.errors import MissingExtra
+from penstock.core.errors import MissingExtra, raise_held
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
@@ -60,7 +60,7 @@ class NumbaMapper(IterDataPipe[U]):
                 if around.error is not None:
                     break
                 yield made
-            around.raise_error()
+            raise_held(around)
 
         running = items()
         return up.onward(running, skip=up.skip, places=up.places)
@@ -92,14 +92,6 @@ class _Around:
         except BaseException as error:
             self.error = error
             return None
-
-    def raise_error(self) -> None:
-        error, self.error = self.error, None
-        if error is not None:
-            try:
-                raise error
-            finally:
-                del error  # its traceback refers to this frame
 
 
 _loop: Callable[..., Iterator[Any]] | None = None  # compiled once: that takes most of a second

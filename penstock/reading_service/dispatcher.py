@@ -3,7 +3,7 @@
 A worker's lanes open a *feed* each (`Dispatch.join`): which dispatching pipe, in which pass of a `cycle`, which share,
 and from which position. The dispatching process reads the source of that pipe once for all of them::
 
-    source -> chunk b -> lane b mod count: waiting, in this process -> on its way, at most `_ON_THE_WAY` -> the worker
+    source -> chunk b -> lane b mod count: waiting, in this process -> on its way, at most `ON_THE_WAY` -> the worker
 
 Each chunk goes with the source's state behind it, so that a lane always knows a position that any other process can
 continue from. A lane that takes nothing while `max_skew` chunks wait for it is sent the position of the first of them,
@@ -16,21 +16,16 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections import deque
 from collections.abc import MutableMapping
-from dataclasses import replace
-from itertools import islice
-from typing import Any, Final
+from typing import Any
 
-from penstock.core.bad import carrying
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
-from penstock.core.witness import Watch
 from penstock.reading_service.base import Run
+from penstock.reading_service.dealt_feed import ON_THE_WAY, DealtFeed, DealtLane
 from penstock.reading_service.recorder import Recorder
 from penstock.transport.arena import Arena
-from penstock.transport.codec import encode_error
 from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
 
@@ -38,110 +33,8 @@ __all__ = ["CHUNKS", "DETACHED", "END", "RAISED", "Dispatcher"]
 
 CHUNKS, DETACHED, END, RAISED = range(4)  # the kinds of messages to a worker
 
-_ON_THE_WAY: Final = 64  # chunks of one lane that its worker has not taken
-_UNREAD: Final = 2  # messages that a worker has not read: few enough for a socket to hold them, so nobody waits to send
 
 FeedKey = tuple[str, Any]  # the dispatching pipe's name, and the pass
-
-
-class _Lane:
-    """A lane of a feed, and the worker that reads it."""
-
-    def __init__(self, first: int) -> None:
-        self.sender: Sender | None = None  # None: it has not opened the feed yet
-        self.first = first  # the first chunk that it wants
-        self.waiting: deque[tuple[int, list[Any], Any]] = deque()  # chunk, items, the source's state behind it
-        self.ahead: tuple[int, Any] = (first, None)  # a place from where the first that waits can be read again
-        self.sent = self.taken = 0
-        self.done = False
-
-    @property
-    def hungry(self) -> bool:
-        sender = self.sender
-        ready = sender is not None and not self.done
-        return ready and self.sent - self.taken < _ON_THE_WAY and sender.ahead < _UNREAD  # type: ignore[union-attr]
-
-
-class _Feed:
-    """The source of one dispatching pipe, in one pass, read for all of its lanes."""
-
-    def __init__(self, owner: IterDataPipe[Any], ctx: Context, share: Share) -> None:
-        (pipe,) = owner.sources
-        assert isinstance(pipe, IterDataPipe)
-        self.owner = owner
-        self.pipe = pipe
-        self.seen: deque[Any] = deque()  # what pipes say; those that work ahead do in threads of their own
-        self.ctx = replace(ctx, report=self.seen.append)
-        self.share = share
-        self.lanes: dict[int, _Lane] = {}
-        self.starts: list[tuple[int, Any]] = []
-        self.stream: Any = None
-        self.next, self.behind = 0, None  # the chunk that the source gives next, and its state ahead of that
-        self.watch: Watch | None = None  # where there are other ranks to see the same
-        self.ended = False
-        self.error: bytes | None = None
-
-    def begin(self) -> None:
-        """Build the source at the place of the lane that is furthest behind."""
-        self.next, self.behind = min(self.starts, key=lambda start: start[0])
-        try:
-            self.stream = self.ctx.build(self.pipe, self.behind, holes=True)
-            if self.ctx.worker.world_size > 1:
-                self.watch = Watch(
-                    self.seen.append, (self.ctx.name(self.owner), self.ctx.passes), self.share, self.next
-                )
-        except Exception as error:
-            self._fail(error)
-
-    def read(self) -> int | None:
-        """Read a chunk, for whichever lane it is; return that lane if it has too many now."""
-        number, ahead = self.next, self.behind
-        try:
-            items = list(islice(self.stream.it, self.share.chunk))
-            self.ended = len(items) < self.share.chunk
-            self._look(items)
-            if not items:
-                return None
-            items[-1] = carrying(items[-1], self.ctx.loose)
-            self.next, self.behind = number + 1, self.stream.state()
-        except Exception as error:
-            self._fail(error)
-            return None
-        index = number % self.share.count
-        if index % self.ctx.worker.world_size != self.ctx.worker.rank:
-            return None
-        lane = self.lanes.setdefault(index, _Lane(number))  # one that has not come yet is waited for
-        if lane.done or number < lane.first:
-            return None
-        if not lane.waiting:
-            lane.ahead = (number, ahead)
-        lane.waiting.append((number, items, self.behind))
-        return index if len(lane.waiting) > self.share.max_skew else None
-
-    def _look(self, items: list[Any]) -> None:
-        if self.watch is not None:
-            if items and self.watch.next == self.next:
-                self.watch.saw(items[0])
-            if self.ended:
-                found = self.next * self.share.chunk + len(items)
-                self.watch.ended(found, found)
-
-    def said(self) -> list[Any]:
-        """Return what pipes have said, and nobody has been told."""
-        return [self.seen.popleft() for _ in range(len(self.seen))]
-
-    def place(self) -> str:
-        """Say which chunk is being read."""
-        return f"{'item' if self.share.chunk == 1 else 'chunk'} {self.next} ahead of {self.ctx.name(self.owner)!r}"
-
-    def close(self) -> None:
-        """Close the source."""
-        if self.stream is not None:
-            self.stream.close()
-
-    def _fail(self, error: Exception) -> None:
-        where = f"penstock: in the dispatching process (pid {os.getpid()}), ahead of {self.ctx.name(self.pipe)!r}"
-        self.error, self.ended = encode_error(error, where), True
 
 
 class Dispatcher:
@@ -160,7 +53,7 @@ class Dispatcher:
         self._poll.register(sender.fileno(), select.POLLIN)
         self._run: Run | None = None
         self._epoch = 0
-        self._feeds: dict[FeedKey, _Feed] = {}
+        self._feeds: dict[FeedKey, DealtFeed] = {}
         self._shared: MutableMapping[Any, Any] = {}
         self._ready: set[int] = set()  # the workers that have opened all that they read from the start
 
@@ -245,7 +138,7 @@ class Dispatcher:
                     del feed.lanes[index]
         sender.close()
 
-    def _lane(self, key: tuple[FeedKey, int]) -> _Lane | None:
+    def _lane(self, key: tuple[FeedKey, int]) -> DealtLane | None:
         feed = self._feeds.get(key[0])
         return None if feed is None else feed.lanes.get(key[1])
 
@@ -266,7 +159,7 @@ class Dispatcher:
                 shared=self._shared,
                 bad=run.bad,
             )
-            feed = self._feeds[key[0]] = _Feed(owner, ctx, share)
+            feed = self._feeds[key[0]] = DealtFeed(owner, ctx, share)
         lane = feed.lanes.get(index)
         kept = lane is not None and lane.first <= first
         # One that is done before it comes has fallen too far behind: nothing is kept for it.
@@ -276,14 +169,14 @@ class Dispatcher:
             self._tell(sender, DETACHED, (key, start, []))
             return
         if lane is None:
-            lane = feed.lanes[index] = _Lane(first)
+            lane = feed.lanes[index] = DealtLane(first)
         lane.sender, lane.first = sender, first
         while lane.waiting and lane.waiting[0][0] < first:
             number, _, behind = lane.waiting.popleft()
             lane.ahead = (number + 1, behind)
         feed.starts.append(start)
 
-    def _begun(self, feed: _Feed) -> bool:
+    def _begun(self, feed: DealtFeed) -> bool:
         """Whether a feed runs: it waits until every worker has opened what it reads."""
         return feed.stream is not None or feed.error is not None or self._ready >= set(self._workers)
 
@@ -304,10 +197,10 @@ class Dispatcher:
                     if lane.sender is not None:
                         self._give((key, index), feed, lane)
 
-    def _give(self, key: tuple[FeedKey, int], feed: _Feed, lane: _Lane) -> None:
+    def _give(self, key: tuple[FeedKey, int], feed: DealtFeed, lane: DealtLane) -> None:
         """Send a lane what waits for it, or that there is no more."""
         assert lane.sender is not None
-        room = _ON_THE_WAY - (lane.sent - lane.taken)
+        room = ON_THE_WAY - (lane.sent - lane.taken)
         chunks = [lane.waiting.popleft() for _ in range(min(room, len(lane.waiting)))]
         if chunks:
             lane.sent += len(chunks)
@@ -323,7 +216,7 @@ class Dispatcher:
         except Disconnected:
             self._lose(sender)
 
-    def _detach(self, key: FeedKey, feed: _Feed, index: int) -> None:
+    def _detach(self, key: FeedKey, feed: DealtFeed, index: int) -> None:
         """Let a lane that lags too far behind read by itself, so that nobody waits for it."""
         lane = feed.lanes[index]
         lane.waiting.clear()

@@ -56,9 +56,9 @@ class Outbox:
     earlier state nobody can count up to it.
     """
 
-    def __init__(self, sender: Carrier, limit: int, graph: Pipe) -> None:
+    def __init__(self, sender: Carrier, limit: int) -> None:
         self._sender = sender
-        self._each = any(pipe.in_any_order for pipe in walk(graph))
+        self._each = False
         self._limit = max(1, limit // 2)  # so that a bundle can be on its way while another one is made
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Any]] = []
@@ -73,8 +73,9 @@ class Outbox:
         self._watched = self._closed = False
         threading.Thread(target=self._watch, name="penstock-outbox", daemon=True).start()
 
-    def begin(self, epoch: int) -> None:
-        """Forget what waits: another epoch begins."""
+    def begin(self, epoch: int, graph: Pipe) -> None:
+        """Forget what waits: an epoch of that graph begins."""
+        self._each = any(pipe.in_any_order for pipe in walk(graph))
         with self._lock:
             self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
         self._began = perf_counter()

@@ -220,7 +220,7 @@ class _Worker:
 
 
 def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit: int) -> None:
-    outbox = Outbox(channel, limit, graph)
+    outbox = Outbox(channel, limit)
 
     def before_item(making: Any) -> None:
         if channel.ahead + len(outbox) >= limit:
@@ -249,7 +249,7 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
                     witness=outbox.hear,
                     report=outbox.hear,
                 )
-                _run(outbox, epoch, deliveries)
+                _run(outbox, epoch, graph, deliveries)
             except _Cancelled:
                 continue
             except Exception as error:
@@ -261,8 +261,8 @@ def _serve(channel: _Channel, graph: IterDataPipe[Any], info: WorkerInfo, limit:
         outbox.close()
 
 
-def _run(outbox: Outbox, epoch: int, deliveries: Any) -> None:
-    outbox.begin(epoch)
+def _run(outbox: Outbox, epoch: int, graph: IterDataPipe[Any], deliveries: Any) -> None:
+    outbox.begin(epoch, graph)
     try:
         for lane, tell, item in deliveries:
             if item is END:

@@ -117,7 +117,7 @@ class _Worker:
         if torch is not None:
             torch.set_num_threads(1)
         self._graph = graph = initialized(options["init_fn"], graph, info, f"worker_init_fn of worker {info.worker_id}")
-        self._outbox = Outbox(sender, self._limit, self._graph)
+        self._outbox = Outbox(sender, self._limit)
         self._divided = options["init_fn"] is not None and is_divided(graph, info)
         self._recorder = Recorder(arena, self._graph, "reading")
 
@@ -185,7 +185,7 @@ class _Worker:
             report=self._outbox.hear,
         )
         outbox = self._outbox
-        outbox.begin(epoch)
+        outbox.begin(epoch, graph)
         try:
             for lane, tell, item in deliveries:
                 if item is END:
