@@ -63,6 +63,7 @@ from penstock.pipes.sampler import Sampler
 from penstock.pipes.saver import Saver
 from penstock.pipes.selecting import Dropper, Flattener, Slicer
 from penstock.pipes.shard_expander import ShardExpander
+from penstock.pipes.shard_reader import JsonLinesReader, MessagePackReader, RecordReader
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
 from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
@@ -127,6 +128,7 @@ __all__ = [
     "IterKeyZipper",
     "IterableWrapper",
     "JsonLinesParser",
+    "JsonLinesReader",
     "JsonParser",
     "LengthSetter",
     "LineReader",
@@ -135,6 +137,7 @@ __all__ = [
     "Mapper",
     "MaxTokenBucketizer",
     "MessagePackParser",
+    "MessagePackReader",
     "Monitor",
     "Multiplexer",
     "MultiplexerLongest",
@@ -149,6 +152,7 @@ __all__ = [
     "RandomMapper",
     "RandomSplitter",
     "RarArchiveLoader",
+    "RecordReader",
     "Repeater",
     "RoundRobinDemultiplexer",
     "RoutedDecoder",
