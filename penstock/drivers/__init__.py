@@ -4,6 +4,7 @@ from penstock.drivers.base import Driver, IterDriver, MapDriver
 from penstock.drivers.data_frame import CsvDriver, DataFrameDriver, ExcelDriver, FeatherDriver, ParquetDriver
 from penstock.drivers.file import DirectoryDriver, FileDriver
 from penstock.drivers.loaders import CSVLoader, JsonlLoader, MessagePackDataLoader, RecordLoader
+from penstock.drivers.source_combiner import SourceCombiner
 from penstock.drivers.store import JsonlDriver, MessagepackDriver, StoreDriver
 from penstock.serialization.sample import Sample, Shard
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
@@ -30,5 +31,6 @@ __all__ = [
     "RecordStore",
     "Sample",
     "Shard",
+    "SourceCombiner",
     "StoreDriver",
 ]
