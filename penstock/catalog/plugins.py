@@ -154,7 +154,7 @@ def _drivers() -> dict[str, type[Driver]]:
 def _own() -> dict[str, type[Driver]]:
     public = (getattr(drivers, name) for name in drivers.__all__)
     classes = [cls for cls in public if inspect.isclass(cls) and issubclass(cls, Driver)]
-    return {cls.name: cls for cls in classes if hasattr(cls, "name")}
+    return {cls.name: cls for cls in classes if "name" in vars(cls)}
 
 
 def _name(cls: Any) -> str:

@@ -27,7 +27,7 @@ class SourceCombiner(MapDriver):
         **kwargs: not looked at.
 
     Raises:
-        ValueError: there is no catalog.
+        ValueError: there is no catalog, or no subset.
         TypeError: a subset is no name, and no name and version.
 
     Example:
@@ -52,6 +52,8 @@ class SourceCombiner(MapDriver):
         super().__init__(catalog)
         if catalog is None:
             raise ValueError("a source_combiner needs the catalog that its subsets are in")
+        if not subsets:
+            raise ValueError("a source_combiner needs at least one subset")
         self._sources = {subset: _key(subset, key) for subset, key in subsets.items()}
 
     @property
@@ -66,7 +68,7 @@ class SourceCombiner(MapDriver):
             KeyError: there is no such subset, or the catalog has no such source.
         """
         if subset not in self._sources:
-            raise KeyError(f"there is no subset {subset!r}; there are {', '.join(map(repr, self._sources)) or 'none'}")
+            raise KeyError(f"there is no subset {subset!r}; there are {', '.join(map(repr, self._sources))}")
         source: CatalogSource = self._catalog[self._sources[subset]]
         return source
 
@@ -81,7 +83,7 @@ class SourceCombiner(MapDriver):
             stream: Composable[Any] = self._driver(subset).get_iter(**kwargs)
             return stream
         streams = [IterableSource(self.get_iter(subset, **kwargs)) for subset in self._sources]
-        return IterableSource(MultiplexerLongest(*streams)) if streams else IterableSource()
+        return IterableSource(MultiplexerLongest(*streams))
 
     def get_iter_sampler(
         self,
