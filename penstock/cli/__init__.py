@@ -47,7 +47,9 @@ def _add_catalog(commands: Any) -> None:
     )
     showing.add_argument("entry", metavar="ENTRY", help="its name, or name@version")
     for action in (listing, showing, checking):
-        action.add_argument("files", nargs="*", metavar="FILE", help="a YAML file, or a folder of them: a path or a URL")
+        action.add_argument(
+            "files", nargs="*", metavar="FILE", help="a YAML file, or a folder of them: a path or a URL"
+        )
         action.add_argument("--plugins", action="store_true", help="what installed plugins have, too")
         action.set_defaults(run=_catalog)
     checking.add_argument("--read", action="store_true", help="read the first item of each entry")
