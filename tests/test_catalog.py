@@ -5,6 +5,7 @@ from __future__ import annotations
 import builtins
 import copy
 import datetime
+import inspect
 import os
 import pickle
 import string
@@ -17,6 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from penstock import drivers
 from penstock.catalog import (
     Catalog,
     CatalogKey,
@@ -153,6 +155,8 @@ def test_a_key_is_a_name_or_a_name_and_a_version(key: Any) -> None:
 def test_only_sources_are_kept() -> None:
     with pytest.raises(TypeError, match="a catalog holds Sources"):
         Catalog()["s"] = {"driver_name": "csv"}  # type: ignore[assignment]
+    with pytest.raises(TypeError, match="driver_name is the name of a driver"):
+        Source(len)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="driver_kwargs must be a dict"):
         Source("csv", ["url"])  # type: ignore[arg-type]
     assert Source("csv", None, None) == Source("csv")  # type: ignore[arg-type]
@@ -217,6 +221,17 @@ def test_equal_means_name_version_driver_arguments_and_metadata() -> None:
     assert one != two
     two["s"][1], two["s"][2] = source("a"), source("b")
     assert one != two
+
+
+def test_a_source_needs_no_catalog_to_have_versions() -> None:
+    alone = CatalogSource(source("a"), "s", None)
+    alone[2] = source("b")
+    assert len(alone) == 2 and alone[-1].version == 2 and alone[2][1] is alone
+    assert "'s', version 1 of [1, 2]" in repr(alone)
+    del alone[1]
+    assert list(alone[2].versions) == [2]
+    driver: Any = CatalogSource(source("a"), "s", None).get_driver()
+    assert driver._catalog is None
 
 
 def test_a_catalog_keeps_copies() -> None:
@@ -617,4 +632,18 @@ def test_without_pyyaml_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> N
 def test_the_names_of_penstocks_own_drivers_are_listed() -> None:
     names = list_driver_names()
     assert names == sorted(set(names))
-    assert {"kept", "strict", "csv", "file"} <= set(names)
+    assert {"kept", "strict", "csv", "file", "jsonl", "messagepack", "parquet", "source_combiner"} <= set(names)
+
+
+def test_each_of_penstocks_own_drivers_has_a_name_of_its_own() -> None:
+    public = [getattr(drivers, name) for name in drivers.__all__]
+    classes = [
+        cls for cls in public if isinstance(cls, type) and issubclass(cls, Driver) and not inspect.isabstract(cls)
+    ]
+    named = {vars(cls).get("name", cls.__name__) for cls in classes if cls not in (Driver, drivers.DataFrameDriver)}
+    assert len(named) == len([cls for cls in classes if cls not in (Driver, drivers.DataFrameDriver)])
+    assert named <= set(list_driver_names())
+
+
+def test_a_catalog_prints_its_names() -> None:
+    assert repr(catalog(b="x", A="y")) == "Catalog(['A', 'b'])"

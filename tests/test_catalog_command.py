@@ -12,7 +12,7 @@ import pytest
 from penstock.catalog import Catalog, CatalogKey, Source
 from penstock.catalog import plugins as plugins_module
 from penstock.cli import main
-from penstock.drivers import JsonlDriver
+from penstock.drivers import Driver, JsonlDriver
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -147,6 +147,25 @@ def test_check_reads_an_item_of_each_only_if_told_to(run: Run, catalog: Catalog,
     assert status == 1
     assert out.splitlines()[0].startswith("FAILED  a-folder, version 1 (jsonl): ")
     assert out.splitlines()[1] == "FAILED  empty, version 1 (jsonl): ValueError: it has no items"
+
+
+def test_check_knows_patterns_and_drivers_without_a_url(run: Run, tmp_path: Path) -> None:
+    class Greeter(Driver):
+        name = "greeter"
+
+    plugins_module.register_driver(Greeter)
+    (tmp_path / "1.csv").write_text("a\n1\n")
+    (tmp_path / "2.csv").write_text("a\n2\n")
+    cat = Catalog()
+    cat["a"] = Source("csv", {"url": "*.csv", "engine": "dask"})
+    cat["b"] = Source("csv", {"url": "*.tsv", "engine": "dask"})
+    cat["c"] = Source("greeter")
+    cat.to_file("c.yaml")
+    status, out, _ = run("check", "--read", "c.yaml")
+    assert status == 1
+    assert [line.split(":")[0] for line in out.splitlines()] == [
+        "ok      a, version 1 (csv)", "FAILED  b, version 1 (csv)", "ok      c, version 1 (greeter)"
+    ]  # fmt: skip
 
 
 def test_check_goes_on_after_a_broken_file(run: Run, tmp_path: Path) -> None:

@@ -193,7 +193,10 @@ class Catalog:
             storage_options: for fsspec.
 
         Raises:
-            See `from_files`.
+            NotADirectoryError: there is no such folder.
+            DecodeError: a file is not a catalog; the message names the file and the line.
+            ValueError: two files have the same version of a name.
+            MissingExtra: PyYAML is not installed.
         """
         found = [file for path in _paths(paths) for file in yaml_files(path, storage_options or {})]
         return Catalog.from_files(found, storage_options=storage_options)
