@@ -111,4 +111,22 @@ BARS = (
         ("four steps as DataPipes",),
         ratio=0.97,
     ),
+    *(
+        Bar("B20", f"{what} {format} / Squirrel", f"{what} {format}", (f"Squirrel's {what} {format}",), ratio=ratio)
+        for what, format, ratio in (
+            ("write", "msgpack", 5),
+            ("read", "msgpack", 3),
+            ("read old", "msgpack", 1.5),
+            ("write", "jsonl", 20),
+            ("read", "jsonl", 5),
+            ("read old", "jsonl", 1.5),
+        )
+    ),
+    Bar(
+        "B20",
+        "200 shards, 20 ms away, 16 threads / one at a time",
+        "far away, 16 threads",
+        ("far away, one at a time",),
+        ratio=8,
+    ),
 )

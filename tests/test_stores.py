@@ -76,10 +76,8 @@ def test_what_goes_in_comes_out_by_shard_and_by_sample(place: str, format: str, 
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_one_sample_costs_a_block_and_a_count_the_end(
-    tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store = store_at(tmp_path, format)
+def test_one_sample_costs_a_block_and_a_count_the_end(format: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = store_at("memory://costs", format)
     store.set(samples(2000), key="a")
     read = []
     cat_file = type(store.fs).cat_file

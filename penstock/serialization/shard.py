@@ -19,7 +19,7 @@ __all__ = ["ShardReader", "bare", "write_shard"]
 
 _GZIP, _ZSTD, _SKIPPABLE = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x2a\x4d\x18"
 _AHEAD_BYTES = 1 << 22  # of a file, read at once
-_PIECE_BYTES = 1 << 20  # of a stream, decompressed at once
+_PIECE_BYTES = 1 << 16  # of a stream, decompressed at once: it stays in the processor's cache
 
 
 def write_shard(
