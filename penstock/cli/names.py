@@ -69,7 +69,7 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "squirrel.driver.data_frame": ("penstock.drivers", "penstock.drivers.data_frame"),
     "squirrel.framework.io": (),
     "squirrel.framework.plugins": ("penstock.catalog",),
-    "squirrel.fsspec": ("penstock.files.remote",),
+    "squirrel.fsspec": ("penstock.stores",),
     "squirrel.serialization": ("penstock.serialization",),
     "squirrel.store": ("penstock.stores",),
     **dict.fromkeys(("squirrel.artifact_manager", "squirrel.benchmark", "squirrel.dataset", "squirrel.zarr"), ()),
