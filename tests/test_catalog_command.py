@@ -113,6 +113,10 @@ def broken() -> dict[str, tuple[Source, str]]:
     return {
         "driver": (Source("cvs", {"url": "t.csv"}), "no driver is called 'cvs' (did you mean 'csv'?)"),
         "arguments": (Source("csv", {"path": "t.csv"}), "missing 1 required positional argument: 'url'"),
+        "spelling": (
+            Source("jsonl", {"url": "shards", "deserhook": None}),
+            "JsonlDriver takes no argument 'deserhook'; it takes deser_hook, serializer, storage_options, url",
+        ),
         "engine": (Source("csv", {"url": "t.csv", "engine": "polars"}), "engine of CsvDriver must be one of"),
         "url": (Source("csv", {"url": "gone.csv"}), "FileNotFoundError: there is nothing at gone.csv"),
         "folder": (Source("jsonl", {"url": "gone"}), "there is nothing at gone"),
@@ -133,7 +137,7 @@ def test_check_names_each_entry_that_fails_and_why(run: Run, catalog: Catalog) -
         (line,) = (line for line in lines if line.startswith(f"FAILED  {name}, version 1 ({source.driver_name}): "))
         assert message in line
     assert sum(line.startswith("FAILED") for line in lines) == len(broken()) + 1  # the old version of `train`
-    assert "9 of 14" in err
+    assert "10 of 15" in err
 
 
 def test_check_reads_an_item_of_each_only_if_told_to(run: Run, catalog: Catalog, tmp_path: Path) -> None:
@@ -151,7 +155,7 @@ def test_check_reads_an_item_of_each_only_if_told_to(run: Run, catalog: Catalog,
 
 def test_check_knows_patterns_and_drivers_without_a_url(run: Run, tmp_path: Path) -> None:
     class Greeter(Driver):
-        name = "greeter"
+        name = "greeter"  # what it does with its arguments is its own affair
 
     plugins_module.register_driver(Greeter)
     (tmp_path / "1.csv").write_text("a\n1\n")
@@ -159,7 +163,7 @@ def test_check_knows_patterns_and_drivers_without_a_url(run: Run, tmp_path: Path
     cat = Catalog()
     cat["a"] = Source("csv", {"url": "*.csv", "engine": "dask"})
     cat["b"] = Source("csv", {"url": "*.tsv", "engine": "dask"})
-    cat["c"] = Source("greeter")
+    cat["c"] = Source("greeter", {"whom": "world"})
     cat.to_file("c.yaml")
     status, out, _ = run("check", "--read", "c.yaml")
     assert status == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
@@ -12,6 +13,8 @@ from penstock.core.errors import PenstockError
 from penstock.drivers import Driver, FileDriver, SourceCombiner
 
 __all__ = ["check", "list_entries", "show"]
+
+_EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
 def list_entries(files: Sequence[str], *, plugins: bool = False) -> int:
@@ -83,6 +86,7 @@ def check(files: Sequence[str], *, read: bool = False, plugins: bool = False) ->
 
 def _try(entry: CatalogSource, *, read: bool) -> None:
     driver = entry.get_driver()
+    _check_arguments(type(driver), entry.driver_kwargs)
     if isinstance(driver, SourceCombiner):
         for subset in driver.subsets:
             driver.get_source(subset).get_driver()
@@ -91,6 +95,23 @@ def _try(entry: CatalogSource, *, read: bool) -> None:
         _reach(str(url), getattr(driver, "storage_options", None) or {})
     if read:
         _read(driver)
+
+
+def _check_arguments(cls: type[Driver], given: Iterable[str]) -> None:
+    """Find arguments that a driver of penstock's own would not look at; of others one cannot tell."""
+    if not cls.__module__.startswith("penstock."):
+        return
+    every = [
+        parameter
+        for base in cls.__mro__
+        if "__init__" in vars(base)
+        for parameter in inspect.signature(vars(base)["__init__"]).parameters.values()
+    ]
+    known = {parameter.name for parameter in every if parameter.kind in (_EITHER, inspect.Parameter.KEYWORD_ONLY)}
+    unknown = sorted(set(given) - known)
+    if unknown:
+        takes = ", ".join(sorted(known - {"self", "catalog"}))
+        raise TypeError(f"{cls.__name__} takes no argument {' or '.join(map(repr, unknown))}; it takes {takes}")
 
 
 def _reach(url: str, storage_options: dict[str, Any]) -> None:
