@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 from penstock.core.errors import DecodeError, GraphError
@@ -34,7 +35,6 @@ class Dataset:
     Attributes:
         format: one of `FORMATS`.
         urls: of the files, in order.
-        samples: how many there are, where that is known without reading.
     """
 
     format: str
@@ -97,7 +97,7 @@ def _by_bytes(url: str) -> str:
     for format in ("jsonl", "messagepack"):
         reader = ShardReader(url, read, {"messagepack": "msgpack"}.get(format, format))
         try:
-            sample = next((sample for run in reader.samples() for sample in run), {})
+            sample: Any = next(chain.from_iterable(reader.samples()), {})
         except DecodeError:
             continue
         if isinstance(sample, dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from penstock.files.remote import connected
@@ -21,15 +22,11 @@ class Sink(Protocol):
 
 
 def sink(url: str, format: str, compression: str) -> Sink:
-    """Return what writes to a folder.
-
-    Raises:
-        ValueError: the format is written with another compression, or none.
-    """
+    """Return what writes to a folder."""
     if format in ("messagepack", "jsonl"):
         kind = MessagepackSerializer if format == "messagepack" else JsonSerializer
         return _Shards(SquirrelStore(url, kind(compression=compression)))
-    return {"csv": _CsvFiles, "parquet": _ParquetFiles, "zarr": _ZarrGroup}[format](url)
+    return _SINKS[format](url)
 
 
 class _Shards:
@@ -64,7 +61,7 @@ class _CsvFiles(_Files):
         writer.writerow(columns)
         for row in zip(*columns.values(), strict=True):
             for name, value in zip(columns, row, strict=True):
-                if isinstance(value, (list, tuple, dict, bytes)) or getattr(value, "ndim", 0):
+                if isinstance(value, (list, tuple, dict, bytes)) or getattr(value, "ndim", 0) > 0:
                     raise TypeError(f"CSV has no {type(value).__name__}, which column {name!r} has: {value!r:.100}")
             writer.writerow(row)
         return text.getvalue().encode()
@@ -102,7 +99,7 @@ class _ZarrGroup:
                 group.create_array(
                     name, shape=(0, *rows.shape[1:]), chunks=rows.shape, dtype="str" if text else rows.dtype
                 )
-            array = group[name]
+            array: Any = group[name]
             array.resize((first + len(rows), *rows.shape[1:]))
             array[first:] = rows
 
@@ -136,3 +133,6 @@ def _arrow(values: list[Any]) -> Any:
     if len(shapes) > 1:
         return pa.array([value.tolist() for value in values])
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
+
+
+_SINKS: dict[str, Callable[[str], Sink]] = {"csv": _CsvFiles, "parquet": _ParquetFiles, "zarr": _ZarrGroup}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
@@ -50,6 +51,7 @@ def convert(
 def _run(found: Dataset, to: Sink, progress: _Progress, shard_samples: int) -> int:
     from tqdm import tqdm
 
+    loader: DataLoader2[Any]
     with (
         DataLoader2(found.pipe()) as loader,
         tqdm(total=found.count(), initial=progress.samples, unit=" samples", disable=None) as bar,
@@ -57,7 +59,7 @@ def _run(found: Dataset, to: Sink, progress: _Progress, shard_samples: int) -> i
         loader.seed(0)
         if progress.state is not None:
             loader.load_state_dict(progress.state)
-        it = iter(loader)
+        it: Iterator[Any] = iter(loader)
         while samples := list(islice(it, shard_samples)):
             to.write(progress.shards, progress.samples, samples)
             progress.note(len(samples), loader.state_dict())

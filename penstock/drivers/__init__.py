@@ -2,7 +2,7 @@
 
 from penstock.drivers.base import Driver, IterDriver, MapDriver
 from penstock.drivers.data_frame import CsvDriver, DataFrameDriver, ExcelDriver, FeatherDriver, ParquetDriver
-from penstock.drivers.file import DirectoryDriver, FileDriver
+from penstock.drivers.file_driver import DirectoryDriver, FileDriver
 from penstock.drivers.loaders import CSVLoader, JsonlLoader, MessagePackDataLoader, RecordLoader
 from penstock.drivers.source_combiner import SourceCombiner
 from penstock.drivers.store import JsonlDriver, MessagepackDriver, StoreDriver
