@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -164,7 +165,12 @@ class _Keys(IterDataPipe[Any]):
         return sequence_stream(keys, given, lambda at: {name: [at, digest]})
 
     def _list(self) -> list[Any]:
-        return list(self.driver.keys(**self.kwargs)) if self._listed is None else self._listed
+        if self._listed is not None:
+            return self._listed
+        found = list(self.driver.keys(**self.kwargs))
+        if not found:
+            warnings.warn(f"{self.driver.url} has no shards: is that the right place?", stacklevel=2)
+        return found
 
 
 def _hash(keys: Iterable[Any]) -> int:
