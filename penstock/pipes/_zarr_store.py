@@ -1,0 +1,112 @@
+"""Zarr arrays and groups behind a URL, opened for reading, and what is said where they cannot be read.
+
+Zarr's own errors name neither file nor chunk, and their types say little: a KeyError for metadata that lack a field, a
+RuntimeError for a chunk that does not decompress. So a store notes on each error that comes from reading a file which
+file it was. What has no such note comes from what was read: a DecodeError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cache
+from typing import Any
+
+from penstock.core.errors import DecodeError
+from penstock.pipes._lines import unreadable
+from penstock.pipes._remote_files import missing_extra
+
+__all__ = ["bad_metadata", "check_codecs", "is_no_damage", "open_node"]
+
+_NOTE = "penstock: raised when reading "
+
+
+def open_node(url: str, options: Mapping[str, Any]) -> Any:
+    """Return the array or group at a URL, read-only."""
+    import zarr
+
+    try:
+        node = zarr.open(_watched(_store(url, options)), mode="r")
+    except FileNotFoundError as error:
+        raise DecodeError(f"{url}: no zarr array or group is there: no zarr.json, .zarray or .zgroup") from error
+    except Exception as error:
+        if is_no_damage(error):
+            raise
+        raise bad_metadata(url, error) from error
+    if isinstance(node, zarr.Array):
+        check_codecs(url, node)
+    return node
+
+
+def check_codecs(url: str, array: Any) -> None:
+    """Raise DecodeError if reading an array would unpickle what is in it."""
+    if "pickle" in _names_in(array.metadata.to_dict()):
+        raise DecodeError(f"{url}: array {array.name!r} is stored with pickle, and nothing is unpickled")
+
+
+def bad_metadata(url: str, error: Exception) -> DecodeError:
+    """Return the error for metadata that zarr cannot make sense of."""
+    if "|O" in str(error):
+        return DecodeError(f"{url}: an array of Python objects cannot be read: nothing is unpickled ({error})")
+    return unreadable(url, "its metadata", error)
+
+
+def is_no_damage(error: Exception) -> bool:
+    """Whether an error says nothing of what is in a file: one of input and output, say."""
+    if isinstance(error, (DecodeError, MemoryError, ImportError)):
+        return True
+    return any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ()))
+
+
+def _store(url: str, options: Mapping[str, Any]) -> Any:
+    from zarr.storage import FsspecStore, LocalStore
+
+    protocol, is_url, path = url.partition("://")
+    if not is_url or protocol in ("file", "local"):
+        return LocalStore(path if is_url else url, read_only=True)
+    try:
+        return FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
+    except ImportError as error:
+        raise missing_extra(url, error) from error
+
+
+def _watched(store: Any) -> Any:
+    return _watched_class()(store)
+
+
+@cache
+def _watched_class() -> Any:
+    from zarr.storage import WrapperStore
+
+    class Watched(WrapperStore[Any]):
+        """A store that notes which file could not be read, and refuses one that is empty.
+
+        Zarr takes a shard without a byte for one that was never written, and gives the fill value.
+        """
+
+        async def get(self, key: str, prototype: Any = None, byte_range: Any = None) -> Any:
+            try:
+                data = await self._store.get(key, prototype, byte_range)
+            except Exception as error:
+                error.add_note(f"{_NOTE}{key} of {self._store}")
+                raise
+            if data is not None and not len(data):
+                raise ValueError(f"{key} is an empty file")
+            return data
+
+        def __reduce__(self) -> Any:
+            return _watched, (self._store,)
+
+    return Watched
+
+
+def _names_in(metadata: Any) -> Iterator[str]:
+    """Yield the names of the codecs in some metadata, also of those in codecs."""
+    if isinstance(metadata, Mapping):
+        yield from (str(metadata[key]) for key in ("id", "name") if key in metadata)
+        for value in metadata.values():
+            yield from _names_in(value)
+    elif isinstance(metadata, (list, tuple)):
+        for value in metadata:
+            yield from _names_in(value)
+    elif hasattr(metadata, "codec_id"):  # numcodecs' own
+        yield str(metadata.codec_id)
