@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zarr
 
 from penstock.pipes import (
     FSSpecFileLister,
@@ -55,6 +57,9 @@ def write_files(folder: Path) -> None:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
             archive.writestr(name, data)
+    group = zarr.create_group(str(folder / "a.zarr"))
+    for name, chunk in (("x", 2), ("y", 3)):
+        group.create_array(name, data=np.arange(10).reshape(5, 2), chunks=(chunk, 2))
     pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
     for name in ("a", "b"):
         (folder / "store").mkdir(exist_ok=True)
@@ -69,6 +74,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     urls = [f"{store}/a", f"{store}/b"]
     ais = "http://localhost:1"
     hashes = {str(text): hashlib.sha256(b"text").hexdigest()}
+    zarrs = str(folder / "a.zarr")
     rows = IterableWrapper([(i, str(i)) for i in range(5)])
     yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
     yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
@@ -87,7 +93,9 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "load_from_tfrecord", Case(lambda: opened(folder / "a.tfrecord").load_from_tfrecord(length=3), 3)
     yield "load_from_xz", Case(lambda: opened(folder / "a.xz").load_from_xz())
     yield "load_from_zip", Case(lambda: opened(folder / "a.zip").load_from_zip(length=3), 3)
+    yield "list_zarr_chunks", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(["x"]), 3)
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
+    yield "open_zarr", Case(lambda: IterableWrapper([zarrs]).open_zarr().map(lambda pair: sorted(pair[1])), 1)
     yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)
     yield "open_files_by_iopath", Case(lambda: IoPathFileOpener(urls), 2)
     yield (
@@ -101,6 +109,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     for name in ("read_from_gdrive", "read_from_http", "read_from_remote"):
         yield name, Case(partial(_online, name))
     yield "read_from_stream", Case(lambda: opened(text).read_from_stream(3))
+    yield "read_zarr", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(span=2).read_zarr(), 5)
     yield (
         "routed_decode",
         Case(lambda: opened(text, length=1).routed_decode(), 1, lambda: opened(text).routed_decode(boom)),
