@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import hashlib
@@ -10,6 +11,7 @@ import lzma
 import struct
 import tarfile
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import zarr
+from zarr.core.sync import sync
 
 from penstock.pipes import (
     FSSpecFileLister,
@@ -57,6 +60,7 @@ def write_files(folder: Path) -> None:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
             archive.writestr(name, data)
+    _fill_zarrs_pool()
     group = zarr.create_group(str(folder / "a.zarr"))
     for name, chunk in (("x", 2), ("y", 3)):
         group.create_array(name, data=np.arange(10).reshape(5, 2), chunks=(chunk, 2))
@@ -117,6 +121,15 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "save_by_fsspec", Case(lambda: data.save_by_fsspec("wb", save), 2, lambda: data.save_by_fsspec("wb", boom))
     yield "save_by_iopath", Case(lambda: data.save_by_iopath("wb", save), 2, lambda: data.save_by_iopath("wb", boom))
     yield "save_to_disk", Case(lambda: data.save_to_disk("wb", save), 2, broken)
+
+
+def _fill_zarrs_pool() -> None:
+    """Start all of zarr's threads, which live as long as the process: a pool grows whenever it happens to be busy."""
+
+    async def busy() -> None:
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.05) for _ in range(50)))
+
+    sync(busy())
 
 
 def _in_folder(folder: Path, name: str) -> str:

@@ -234,6 +234,7 @@ def s3() -> Iterator[dict[str, Any]]:
     found.server_close()
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 @pytest.mark.parametrize("version", VERSIONS)
 def test_arrays_in_s3_are_read_in_this_process_and_in_workers(s3: dict[str, Any], version: int) -> None:
     url = f"s3://data/v{version}"
@@ -246,9 +247,8 @@ def test_arrays_in_s3_are_read_in_this_process_and_in_workers(s3: dict[str, Any]
     assert sum(map(len, expected)) == 23
     rows = read(url, storage_options=s3)
     assert np.array_equal([row["y"] for row in rows], -X)
-    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as loader:
-        found = [plain(batch) for batch in loader]
-    assert sum(map(len, found)) == 23
+    for service in (SERVICES["forkserver"], SERVICES["fork"]):
+        assert sum(map(len, loaded(pipe, service()))) == 23
     with pytest.raises(DecodeError, match="s3://data/none"):
         read("s3://data/none", storage_options=s3)
 
@@ -398,7 +398,7 @@ SERVICES = {
 @pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 @pytest.mark.parametrize("division", ["blocks", "lanes"])
 def test_each_row_comes_once_from_every_service(tmp_path: Path, service: Any, division: str) -> None:
-    url = group(tmp_path / "g", x=(X, 2), y=(X[:, 0], 3))
+    url = group(tmp_path / "g", 2 if division == "lanes" else 3, x=(X, 2), y=(X[:, 0], 3))
     assert len(read(url)) == 23, "zarr's thread runs in this process ahead of a fork"
     spans = IterableWrapper([url]).list_zarr_chunks(span=2).shuffle()
     if division == "blocks":
@@ -542,7 +542,7 @@ def test_a_group_that_makes_no_samples_says_why(tmp_path: Path) -> None:
     group(f"{url}/deep", z=(X, 4))
     with pytest.raises(DecodeError, match="must have one length, but these have {'x': 23, 'y': 5}"):
         read(url)
-    with pytest.raises(DecodeError, match=r"no array 'w': it has \['deep', 'x', 'y'\]"):
+    with pytest.raises(DecodeError, match="the group has no array 'w'"):
         read(url, arrays=["w"])
     with pytest.raises(DecodeError, match="'deep' is a group"):
         read(url, arrays=["deep"])

@@ -18,13 +18,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import product
 from math import lcm, prod
-from typing import Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core.errors import DecodeError
 from penstock.pipes._lines import unreadable
 from penstock.pipes._zarr_store import bad_metadata, check_codecs, is_no_damage
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["ZarrRows"]
 
@@ -108,6 +109,8 @@ class _Column:
             self.span = min(array.shards[0], self.chunk * fits)
 
     def read(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         if not self.chunk:
             value = self._decoded(lambda: self._array[()], lambda: "its value")
             return np.full(stop - start, value, self._array.dtype)
@@ -138,6 +141,8 @@ class _Column:
             del self._kept[next(iter(self._kept))]
 
     def _fetched(self, start: int, stop: int) -> np.ndarray[Any, Any]:
+        import numpy as np
+
         rows = np.asarray(self._decoded(lambda: self._array[start:stop], lambda: self._culprit(start, stop)))
         return rows if rows.flags.writeable else rows.copy()
 
@@ -175,15 +180,17 @@ def _arrays(url: str, group: Any, names: Sequence[str] | None) -> dict[str, Any]
     import zarr
 
     try:
-        found = dict(sorted(group.arrays())) if names is None else {name: group[name] for name in names}
-    except KeyError as error:
-        raise DecodeError(f"{url}: the group has no array {error.args[0]!r}: it has {sorted(group)}") from error
+        found = {name: group[name] for name in names} if names is not None else dict(sorted(group.members()))
     except Exception as error:
         if is_no_damage(error):
             raise
+        if isinstance(error, KeyError) and names is not None and error.args[0] in names:
+            raise DecodeError(f"{url}: the group has no array {error.args[0]!r}") from error
         raise bad_metadata(url, error) from error
+    if names is None:
+        found = {name: array for name, array in found.items() if isinstance(array, zarr.Array)}
     if not found:
-        raise DecodeError(f"{url}: the group has no arrays: it has {sorted(group)}")
+        raise DecodeError(f"{url}: the group has no arrays of its own")
     for name, array in found.items():
         if not isinstance(array, zarr.Array):
             raise DecodeError(f"{url}: {name!r} is a group, and an array is needed")
