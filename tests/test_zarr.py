@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import warnings
 from collections import Counter
@@ -623,3 +626,14 @@ def test_an_error_of_input_keeps_its_type_and_is_tried_again(counted: Any) -> No
     with DataLoader2(IterableWrapper(["counted://a"]).read_zarr().batch(5), bad_samples=bad) as loader:
         assert [row for batch in loader for row in plain(batch)] == X.tolist()
         assert loader.stats()["skipped"] == 0 and loader.stats()["retried"] == 1
+
+
+def test_the_page_about_zarr_runs_as_one_script(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/zarr.md").read_text()
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
