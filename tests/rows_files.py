@@ -35,6 +35,8 @@ from penstock.pipes import (
     IoPathFileOpener,
     IterableWrapper,
 )
+from penstock.serialization.blocks import pack
+from penstock.serialization.formats import FORMATS
 from penstock.testing import Case, boom
 
 MEMBERS = {"a.txt": b"first", "b.txt": b"second", "c.txt": b""}
@@ -46,6 +48,10 @@ def opened(*paths: Path, **options: Any) -> Any:
 
 def write_files(folder: Path) -> None:
     """Make the files that these rows read."""
+    for name, format in FORMATS.items():  # blocks of two or three samples
+        for shard in range(2):
+            samples = map(format.encoder(), ({"x": i} for i in range(5)))
+            (folder / f"{name}-{shard}.gz").write_bytes(b"".join(pack(samples, "gzip", block_bytes=9)))
     (folder / "a.json").write_text('{"x": [1]}')
     (folder / "a.txt").write_text("text")
     (folder / "rows.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
@@ -72,6 +78,10 @@ def write_files(folder: Path) -> None:
 
 def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows. ``folder`` has the files of `write_files`."""
+    shards = {name: [str(folder / f"{name}-{shard}.gz") for shard in range(2)] for name in FORMATS}
+    yield "read_messagepack", Case(lambda: IterableWrapper(shards["msgpack"]).read_messagepack())
+    yield "read_jsonl", Case(lambda: IterableWrapper(shards["jsonl"]).read_jsonl())
+    yield "read_records", Case(lambda: IterableWrapper(shards["msgpack"]).read_records().map(str))
     text, store = folder / "a.txt", f"file://{folder}/store"
     data = IterableWrapper([("a", b"one"), ("b", b"two")])
     save, broken = partial(_in_folder, folder), lambda: data.save_to_disk("wb", boom)

@@ -43,8 +43,11 @@ def test_a_scalar_comes_back_with_its_type(scalar: Any) -> None:
     assert type(found) is type(scalar) and found == scalar
 
 
-def test_order_in_memory_and_padding_are_no_part_of_an_array() -> None:
-    assert same(trip(np.arange(6).reshape(2, 3).T), np.ascontiguousarray(np.arange(6).reshape(2, 3).T))
+def test_fortran_order_is_kept_other_strides_and_padding_are_not() -> None:
+    turned = np.arange(6).reshape(2, 3).T
+    assert same(trip(turned), turned) and trip(turned).flags.f_contiguous and not trip(turned).flags.c_contiguous
+    assert encode_array(turned)[b"data"] == turned.tobytes()  # in C's order, for those who know no other
+    assert same(trip(np.arange(9)[::2]), np.arange(0, 9, 2)) and trip(np.arange(9)[::2]).flags.c_contiguous
     aligned = np.zeros(3, np.dtype([("a", "i1"), ("b", "f8")], align=True))
     aligned["b"] = [1, 2, 3]
     found = trip(aligned)

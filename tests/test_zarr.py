@@ -204,6 +204,9 @@ def test_arrays_are_read_through_fsspec(tmp_path: Path, version: int) -> None:
     zarr.create_array("memory://some/a", data=X, chunks=(4, 3), zarr_format=version, overwrite=True)
     for url in (f"file://{tmp_path}/a", "memory://some/a", f"simplecache::file://{tmp_path}/a"):
         assert np.array_equal(read(url), X), url
+    cached = {"protocol": "simplecache", "target_protocol": "file", "cache_storage": str(tmp_path / "cache")}
+    assert np.array_equal(read(tmp_path / "a", storage_options=cached), X)
+    assert os.listdir(tmp_path / "cache")
     fsspec.filesystem("memory").rm("/some", recursive=True)
 
 

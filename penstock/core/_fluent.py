@@ -916,6 +916,54 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[tuple[str, Any]] = self._make("read_from_stream", name, chunk)
         return made
 
+    def read_jsonl(
+        self,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        object_hook: Callable[[dict[str, Any]], Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read shards of JSON lines: a path or URL becomes each sample in it (functional name: ``read_jsonl``).
+
+        See `penstock.pipes.shard_reader.JsonLinesReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_jsonl", name, storage_options=storage_options, object_hook=object_hook
+        )
+        return made
+
+    def read_messagepack(
+        self,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        allow_pickle: bool = False,
+        use_list: bool = True,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read shards of MessagePack: a path or URL becomes each sample in it (functional name: ``read_messagepack``).
+
+        See `penstock.pipes.shard_reader.MessagePackReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_messagepack", name, storage_options=storage_options, allow_pickle=allow_pickle, use_list=use_list
+        )
+        return made
+
+    def read_records(
+        self,
+        format: str = "msgpack",
+        *,
+        storage_options: dict[str, Any] | None = None,
+        name: str | None = None,
+        **params: Any,
+    ) -> IterDataPipe[Any]:
+        """Read samples with their keys: a path or URL becomes each `Sample` in it (functional name: ``read_records``).
+
+        See `penstock.pipes.shard_reader.RecordReader`.
+        """
+        made: IterDataPipe[Any] = self._make("read_records", name, format, storage_options=storage_options, **params)
+        return made
+
     def read_zarr(
         self,
         arrays: Sequence[str] | None = None,

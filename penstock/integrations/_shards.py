@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.core.errors import DecodeError, GraphError
 from penstock.core.pipe import IterDataPipe
-from penstock.pipes._remote_files import connected
+from penstock.files.remote import connected
 from penstock.pipes.lister import FileLister
 from penstock.serialization.arrays import decode_array
 

@@ -24,9 +24,9 @@ from functools import partial
 from itertools import chain, islice
 from typing import IO, Any
 
+from penstock.files.remote import connected
+from penstock.files.saving import save
 from penstock.integrations._shards import FORMATS, MANIFEST, SUCCESS, Shard, is_hidden, manifest, name_of
-from penstock.pipes._remote_files import connected
-from penstock.pipes._saving import save
 from penstock.serialization.arrays import encode_array
 
 __all__ = ["Staging", "Written", "staged"]

@@ -63,6 +63,7 @@ from penstock.pipes.sampler import Sampler
 from penstock.pipes.saver import Saver
 from penstock.pipes.selecting import Dropper, Flattener, Slicer
 from penstock.pipes.shard_expander import ShardExpander
+from penstock.pipes.shard_reader import JsonLinesReader, MessagePackReader, RecordReader
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter, ShardingRoundRobinDispatcher
 from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
@@ -130,6 +131,7 @@ __all__ = [
     "IterKeyZipper",
     "IterableWrapper",
     "JsonLinesParser",
+    "JsonLinesReader",
     "JsonParser",
     "LengthSetter",
     "LineReader",
@@ -138,6 +140,7 @@ __all__ = [
     "Mapper",
     "MaxTokenBucketizer",
     "MessagePackParser",
+    "MessagePackReader",
     "Monitor",
     "Multiplexer",
     "MultiplexerLongest",
@@ -152,6 +155,7 @@ __all__ = [
     "RandomMapper",
     "RandomSplitter",
     "RarArchiveLoader",
+    "RecordReader",
     "Repeater",
     "RoundRobinDemultiplexer",
     "RoutedDecoder",

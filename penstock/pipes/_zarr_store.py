@@ -12,8 +12,8 @@ from functools import cache
 from typing import Any
 
 from penstock.core.errors import DecodeError
+from penstock.files.zarr_store import zarr_store
 from penstock.pipes._lines import unreadable
-from penstock.pipes._remote_files import missing_extra
 
 __all__ = ["bad_metadata", "check_codecs", "is_no_damage", "open_node"]
 
@@ -25,7 +25,7 @@ def open_node(url: str, options: Mapping[str, Any]) -> Any:
     import zarr
 
     try:
-        node = zarr.open(_watched(_store(url, options)), mode="r")
+        node = zarr.open(_watched(zarr_store(url, options, read_only=True)), mode="r")
     except FileNotFoundError as error:
         raise DecodeError(f"{url}: no zarr array or group is there: no zarr.json, .zarray or .zgroup") from error
     except Exception as error:
@@ -61,18 +61,6 @@ def is_no_damage(error: Exception) -> bool:
     if isinstance(error, (DecodeError, MemoryError, ImportError)):
         return True
     return any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ()))
-
-
-def _store(url: str, options: Mapping[str, Any]) -> Any:
-    from zarr.storage import FsspecStore, LocalStore
-
-    protocol, is_url, path = url.partition("://")
-    if not is_url or protocol in ("file", "local"):
-        return LocalStore(path if is_url else url, read_only=True)
-    try:
-        return FsspecStore.from_url(url, storage_options=dict(options), read_only=True)
-    except ImportError as error:
-        raise missing_extra(url, error) from error
 
 
 def _watched(store: Any) -> Any:

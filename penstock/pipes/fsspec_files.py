@@ -10,9 +10,9 @@ from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
+from penstock.files.remote import listed, opened, saved
+from penstock.files.saving import write_mode
 from penstock.pipes._columns import check_callable
-from penstock.pipes._remote_files import listed, opened, saved
-from penstock.pipes._saving import write_mode
 from penstock.pipes._streams import LazyFile
 from penstock.pipes.lister import FileLister
 from penstock.pipes.wrapper import IterableWrapper

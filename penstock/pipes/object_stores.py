@@ -14,7 +14,7 @@ from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._remote_files import connected, opened
+from penstock.files.remote import connected, opened
 from penstock.pipes._streams import LazyFile
 from penstock.pipes.lister import FileLister
 

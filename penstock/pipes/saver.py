@@ -10,8 +10,8 @@ from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
+from penstock.files.saving import save, write_mode
 from penstock.pipes._columns import check_callable
-from penstock.pipes._saving import save, write_mode
 
 
 @functional_datapipe("save_to_disk")

@@ -4,23 +4,27 @@
 
     {b"nd": True,  b"type": "<f4", b"kind": b"",  b"shape": [2, 3], b"data": ...}              an array
     {b"nd": True,  b"type": [["x", "<f4"], ...], b"kind": b"V", b"shape": [2], b"data": ...}   a structured one
+    {..., b"order": b"F"}    (ours)                                                            one in Fortran's order
     {b"nd": False, b"type": "<f4", b"data": ...}                                               a scalar
     {b"complex": True, b"data": "(1+2j)"}                                                      a complex number
 
-That package pickles arrays of objects, so a file could run code when it is read. Here they are refused, both ways.
+The bytes are in C's order, always: ``order`` says how the array was, and who does not know it reads the same array.
+That package pickles arrays of objects, so a file could run code when it is read. Here they are refused, both ways, but
+by `decode_pickled`, which is for files that one trusts.
 """
 
 from __future__ import annotations
 
 import math
 import operator
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from penstock.core.errors import DecodeError
 
-__all__ = ["decode_array", "encode_array"]
+__all__ = ["decode_array", "decode_pickled", "encode_array", "fields", "repacked"]
 
 _PLAIN = "biufcSUMm"  # the kinds of dtypes whose bytes are all there is to them
 
@@ -40,7 +44,8 @@ def encode_array(value: Any) -> dict[bytes, Any]:
     if isinstance(value, np.ndarray):
         kind, value = _plain(value)
         described = value.dtype.descr if kind else value.dtype.str
-        return {b"nd": True, b"type": described, b"kind": kind, b"shape": value.shape, b"data": value.tobytes()}
+        encoded = {b"nd": True, b"type": described, b"kind": kind, b"shape": value.shape, b"data": value.tobytes()}
+        return encoded if value.flags.c_contiguous or not value.flags.f_contiguous else {**encoded, b"order": b"F"}
     if isinstance(value, np.generic) and value.dtype.kind in _PLAIN:
         return {b"nd": False, b"type": value.dtype.str, b"data": value.tobytes()}
     if isinstance(value, complex):
@@ -62,8 +67,17 @@ def decode_array(value: dict[Any, Any]) -> Any:
     if b"nd" in value:
         return _array(value)
     if b"complex" in value:
-        return complex(value[b"data"])
+        return _complex(value[b"complex"], value)
     return value
+
+
+def decode_pickled(value: dict[Any, Any]) -> Any:
+    """Return what `decode_array` does, and unpickle arrays of objects: **this runs what the file says**."""
+    if b"nd" in value and value.get(b"kind") == b"O":
+        import pickle
+
+        return pickle.loads(value[b"data"])
+    return decode_array(value)
 
 
 def _plain(array: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:
@@ -71,36 +85,57 @@ def _plain(array: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:
     if array.dtype.kind in _PLAIN:
         return b"", array
     if array.dtype.names is not None and not array.dtype.hasobject:
-        from numpy.lib.recfunctions import repack_fields
-
-        return b"V", repack_fields(array, recurse=True)  # padding has no place among the fields
+        return b"V", repacked(array)
     raise TypeError(f"an array of {array.dtype} is more than its bytes, and nothing here is pickled")
+
+
+def repacked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a structured array without what stands between its fields, which has no place in what describes them."""
+    from numpy.lib.recfunctions import repack_fields
+
+    found: np.ndarray[Any, Any] = repack_fields(array, recurse=True)
+    return found
 
 
 def _array(value: dict[Any, Any]) -> Any:
     try:
         described = value[b"type"]
-        dtype = np.dtype(_fields(described) if isinstance(described, (list, tuple)) else _text(described))
+        dtype = _dtype(described) if type(described) in (str, bytes) else np.dtype(fields(described))
         shape = tuple(map(operator.index, value[b"shape"])) if value[b"nd"] else ()
         data = bytearray(value[b"data"])
         size = dtype.itemsize * math.prod(shape)
     except (KeyError, TypeError, ValueError, SyntaxError) as error:
         raise DecodeError(f"not an array of numpy's: {error!r}") from error
     if dtype.hasobject:
-        raise DecodeError(f"an array of {dtype} would have to be unpickled")
-    if size != len(data) or any(length < 0 for length in shape):
+        raise DecodeError(f"an array of {dtype} would have to be unpickled, which runs what the file says")
+    if size != len(data) or (shape and min(shape) < 0):
         raise DecodeError(f"an array of shape {shape} and type {dtype} has {size} bytes, got {len(data)}")
     array: Any = np.ndarray(shape, dtype, data)
+    if b"order" in value:
+        array = np.asfortranarray(array)
     return array if value[b"nd"] else array[()]
 
 
-def _fields(described: Any) -> list[Any]:
+@lru_cache(64)
+def _dtype(described: str | bytes) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(_text(described))
+    return dtype
+
+
+def _complex(said: Any, value: dict[Any, Any]) -> Any:
+    try:
+        return complex(_text(value[b"data"])) if said is True else value
+    except (KeyError, TypeError, ValueError) as error:
+        raise DecodeError(f"not a complex number: {error!r}") from error
+
+
+def fields(described: Any) -> list[Any]:
     """Return the fields of a structured type. Names may come as bytes, and tuples come as lists."""
     return [_field(*field) for field in described]
 
 
 def _field(name: Any, kind: Any, *shape: Any) -> Any:
-    inner = _fields(kind) if isinstance(kind, (list, tuple)) else _text(kind)
+    inner = fields(kind) if isinstance(kind, (list, tuple)) else _text(kind)
     return (_name(name), inner, *(tuple(each) for each in shape))
 
 

@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["save", "write_mode"]
+__all__ = ["put", "save", "write_mode"]
 
 _MODES = {"w": "w", "t": "w", "wt": "w", "b": "wb", "wb": "wb", "a": "a", "at": "a", "ab": "ab"}
 _CHUNK_BYTES = 1 << 20
+_WHOLE = {
+    "s3",
+    "s3a",
+    "gs",
+    "gcs",
+    "abfs",
+    "abfss",
+    "az",
+    "memory",
+}  # an object is there with its last byte, or not at all
 
 
 def write_mode(mode: str) -> str:
@@ -16,6 +26,16 @@ def write_mode(mode: str) -> str:
     if mode not in _MODES:
         raise ValueError(f"Invalid mode {mode!r}: one of {', '.join(_MODES)}")
     return _MODES[mode]
+
+
+def put(fs: Any, path: str, data: bytes) -> None:
+    """Write a file of one of fsspec's file systems, so that it is there whole or not at all. Its folder is made."""
+    protocols = {fs.protocol} if isinstance(fs.protocol, str) else set(fs.protocol)
+    if protocols & _WHOLE:
+        fs.pipe_file(path, data)
+        return
+    fs.makedirs(fs._parent(path), exist_ok=True)
+    save(path, data, "wb", fs.open, fs.mv, fs.rm)
 
 
 def save(

@@ -2,16 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from fnmatch import fnmatch
 from typing import Any
 
 from penstock.core.errors import MissingExtra
 
-__all__ = ["connected", "listed", "missing_extra", "opened", "saved"]
+__all__ = ["connected", "get_fs_from_url", "get_protocol", "listed", "missing_extra", "opened", "ranged", "saved"]
 
 # What a protocol needs beside fsspec, and the extra that has it.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "ais": "s3", "http": "http", "https": "http"}
+
+
+def get_protocol(url: str) -> str:
+    """Return what stands ahead of ``://`` in a URL, ``file`` if nothing does.
+
+    Example:
+        >>> get_protocol("s3://bucket/key"), get_protocol("/tmp/x")
+        ('s3', 'file')
+    """
+    protocol, separator, _ = str(url).partition("://")
+    return protocol if separator else "file"
+
+
+def get_fs_from_url(url: str, **storage_options: Any) -> Any:
+    """Return the file system of a URL.
+
+    Args:
+        url: a local path, or any URL that fsspec knows.
+        **storage_options: fsspec's. A ``protocol`` among them wins over the URL's: with ``protocol="simplecache",
+            target_protocol="s3", cache_storage=folder`` what is read is kept in that folder.
+
+    Raises:
+        MissingExtra: fsspec needs another package for that protocol.
+    """
+    return connected(str(url), storage_options)[0]
 
 
 def connected(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
@@ -19,6 +44,9 @@ def connected(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
     import fsspec
 
     try:
+        if "protocol" in options:
+            fs = fsspec.filesystem(**options)
+            return fs, fs._strip_protocol(url)
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
         raise missing_extra(url, error) from error
@@ -55,9 +83,29 @@ def opened(url: str, mode: str, options: Mapping[str, Any], open_options: Mappin
     return fs.open(path, mode, **open_options)
 
 
+def ranged(fs: Any, path: str) -> Callable[[int, int], bytes]:
+    """Return the function that reads the bytes of a file from ``start`` to ``stop``, fewer where it ends.
+
+    A negative ``start`` counts from the end, and all that follows is read. Each call is one request.
+    """
+
+    def read(start: int, stop: int) -> bytes:
+        try:
+            data: bytes = fs.cat_file(path, start=start, end=None if start < 0 else stop)
+        except FileNotFoundError:
+            raise
+        except Exception:
+            if fs.size(path) > max(start, 0):
+                raise
+            return b""  # object stores refuse a range that begins at the end
+        return data
+
+    return read
+
+
 def saved(url: str, data: Any, mode: str, options: Mapping[str, Any], open_options: Mapping[str, Any]) -> None:
     """Write a file, under another name until it is complete; folders are made as needed."""
-    from penstock.pipes._saving import save
+    from penstock.files.saving import save
 
     fs, path = connected(url, options)
     folder = fs._parent(path)

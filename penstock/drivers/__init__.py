@@ -1,0 +1,34 @@
+"""What reads data sets: a store and a format made into a stream."""
+
+from penstock.drivers.base import Driver, IterDriver, MapDriver
+from penstock.drivers.data_frame import CsvDriver, DataFrameDriver, ExcelDriver, FeatherDriver, ParquetDriver
+from penstock.drivers.file import DirectoryDriver, FileDriver
+from penstock.drivers.loaders import CSVLoader, JsonlLoader, MessagePackDataLoader, RecordLoader
+from penstock.drivers.store import JsonlDriver, MessagepackDriver, StoreDriver
+from penstock.serialization.sample import Sample, Shard
+from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
+
+__all__ = [
+    "CSVLoader",
+    "CsvDriver",
+    "DataFrameDriver",
+    "DirectoryDriver",
+    "Driver",
+    "ExcelDriver",
+    "FeatherDriver",
+    "FileDriver",
+    "IterDriver",
+    "JsonlDriver",
+    "JsonlLoader",
+    "JsonlStore",
+    "MapDriver",
+    "MessagePackDataLoader",
+    "MessagepackDriver",
+    "MessagepackStore",
+    "ParquetDriver",
+    "RecordLoader",
+    "RecordStore",
+    "Sample",
+    "Shard",
+    "StoreDriver",
+]

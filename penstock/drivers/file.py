@@ -1,0 +1,92 @@
+"""FileDriver, DirectoryDriver: files as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from penstock.drivers.base import Driver, MapDriver
+from penstock.files.remote import connected
+from penstock.stores.filesystem import FilesystemStore
+
+__all__ = ["DirectoryDriver", "FileDriver"]
+
+
+class FileDriver(Driver):
+    """Opens one file.
+
+    Args:
+        url: the file: a local path, or a URL that fsspec knows.
+        storage_options: fsspec's, for the connection.
+        catalog: that which made it, if one did.
+        **kwargs: not looked at.
+
+    Example:
+        >>> with FileDriver("memory://folder/hello.txt").open("w", create_if_not_exists=True) as file:
+        ...     _ = file.write("hello")
+        >>> with FileDriver("memory://folder/hello.txt").open() as file:
+        ...     print(file.read())
+        hello
+    """
+
+    name = "file"
+
+    def __init__(
+        self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(catalog)
+        self.url = str(url)
+        self.storage_options = storage_options or {}
+
+    def open(self, mode: str = "r", create_if_not_exists: bool = False, **kwargs: Any) -> Any:
+        """Return the file, opened, for a ``with``.
+
+        Args:
+            mode: of Python's ``open``.
+            create_if_not_exists: make the folder that it is in.
+            **kwargs: of fsspec's ``open``: ``compression``, ``encoding``.
+
+        Raises:
+            FileNotFoundError: there is no file to read, or no folder to write to.
+        """
+        fs, path = connected(self.url, self.storage_options)
+        if create_if_not_exists:
+            fs.makedirs(fs._parent(path), exist_ok=True)
+        return fs.open(path, mode, **kwargs)
+
+    def get_store(self, mode: str = "r", create_if_not_exists: bool = False, **kwargs: Any) -> Any:
+        """Return the file, opened, for a ``with``: the older name of ``open``."""
+        return self.open(mode, create_if_not_exists, **kwargs)
+
+
+class DirectoryDriver(MapDriver):
+    """Reads the files of a folder, as bytes. Their keys are their names below the folder.
+
+    Args:
+        url: the folder: a local path, or a URL that fsspec knows.
+        storage_options: fsspec's, for the connection.
+        catalog: that which made it, if one did.
+        **kwargs: not looked at.
+
+    Example:
+        >>> FilesystemStore("memory://directory_driver").set(b"hello", key="a.txt")
+        >>> DirectoryDriver("memory://directory_driver").get_iter().collect()
+        [b'hello']
+    """
+
+    name = "directory"
+
+    def __init__(
+        self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(catalog)
+        self.url = str(url)
+        self.store = FilesystemStore(self.url, **(storage_options or {}))
+
+    def get(self, key: Any, **kwargs: Any) -> Any:
+        """Return what is in a file."""
+        return self.store.get(key, **kwargs)
+
+    def keys(self, nested: bool = True, **kwargs: Any) -> Iterator[str]:
+        """Yield the names of the files, in order."""
+        return self.store.keys(nested, **kwargs)

@@ -1,0 +1,171 @@
+"""StoreDriver, MessagepackDriver, JsonlDriver: drivers over a store of shards."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from penstock.core.context import Context
+from penstock.core.errors import StateError
+from penstock.core.pipe import IterDataPipe
+from penstock.core.stream import State, Stream, sequence_stream
+from penstock.drivers.base import MapDriver
+from penstock.iterstream.base import Composable
+from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer, SquirrelSerializer
+from penstock.stores.squirrel_store import SquirrelStore
+
+__all__ = ["JsonlDriver", "MessagepackDriver", "StoreDriver"]
+
+
+class StoreDriver(MapDriver):
+    """Reads a store of shards.
+
+    Args:
+        url: the store's folder: a local path, or a URL that fsspec knows.
+        serializer: what the shards are written in.
+        storage_options: fsspec's, for the connection.
+        catalog: that which made it, if one did.
+        **kwargs: not looked at.
+
+    Example:
+        >>> SquirrelStore("memory://store_driver", "msgpack").set([1, 2], key="a")
+        >>> StoreDriver("memory://store_driver", MessagepackSerializer()).get_iter().collect()
+        [1, 2]
+    """
+
+    name = "store_driver"
+
+    def __init__(
+        self,
+        url: str,
+        serializer: SquirrelSerializer | str,
+        storage_options: dict[str, Any] | None = None,
+        catalog: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(catalog)
+        self.url = url
+        self.storage_options = storage_options or {}
+        self._serializer = serializer
+        self._store: SquirrelStore | None = None
+
+    @property
+    def store(self) -> SquirrelStore:
+        """The store. It is opened when it is first asked for."""
+        if self._store is None:
+            self._store = SquirrelStore(self.url, self._serializer, **self.storage_options)
+        return self._store
+
+    def get_store(self) -> SquirrelStore:
+        """Return the store."""
+        return self.store
+
+    def get_iter(self, flatten: bool = True, **kwargs: Any) -> Composable[Any]:  # type: ignore[override]
+        """Return a stream of samples; of whole shards if not ``flatten``. See `MapDriver.get_iter`."""
+        return super().get_iter(flatten=flatten, **kwargs)
+
+    def keys(self, **kwargs: Any) -> Iterator[str]:
+        """Yield the keys of the shards, in order."""
+        return self.store.keys(**kwargs)
+
+    def get(self, key: Any, **kwargs: Any) -> Iterator[Any]:
+        """Return the samples of a shard, to be iterated over."""
+        return self.store.get(key, **kwargs)
+
+    def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any]:
+        return _Keys(self, kwargs)
+
+
+class MessagepackDriver(StoreDriver):
+    """Reads a store of MessagePack shards: Squirrel's, or ours.
+
+    Args:
+        url: the store's folder.
+        storage_options: fsspec's, for the connection.
+        allow_pickle: unpickle arrays of objects, which Squirrel wrote. **That runs what the file says.**
+        use_list: False makes tuples of lists, as Squirrel did.
+        **kwargs: ``catalog``.
+
+    Raises:
+        ValueError: a ``store`` is given.
+    """
+
+    name = "messagepack"
+
+    def __init__(
+        self,
+        url: str,
+        storage_options: dict[str, Any] | None = None,
+        *,
+        allow_pickle: bool = False,
+        use_list: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_store(self, kwargs)
+        serializer = MessagepackSerializer(allow_pickle=allow_pickle, use_list=use_list)
+        super().__init__(url, serializer, storage_options, **kwargs)
+
+
+class JsonlDriver(StoreDriver):
+    """Reads a store of shards of JSON lines: Squirrel's, or ours.
+
+    Args:
+        url: the store's folder.
+        deser_hook: makes of each dict in a line what it returns, the innermost first.
+        storage_options: fsspec's, for the connection.
+        **kwargs: ``catalog``.
+
+    Raises:
+        ValueError: a ``store`` is given.
+    """
+
+    name = "jsonl"
+
+    def __init__(
+        self,
+        url: str,
+        deser_hook: Callable[[dict[str, Any]], Any] | None = None,
+        storage_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        _refuse_store(self, kwargs)
+        super().__init__(url, JsonSerializer(deser_hook), storage_options, **kwargs)
+
+
+def _refuse_store(driver: StoreDriver, kwargs: dict[str, Any]) -> None:
+    if "store" in kwargs:
+        raise ValueError(f"{type(driver).__name__} opens its store by itself; for another one there is StoreDriver")
+
+
+class _Keys(IterDataPipe[Any]):
+    """A driver's keys. Those who divide the work have one listing of them."""
+
+    def __init__(self, driver: StoreDriver, kwargs: dict[str, Any]) -> None:
+        self.driver = driver
+        self.kwargs = kwargs
+        self._listed: list[Any] | None = None
+
+    def frozen(self) -> _Keys:
+        copied = _Keys(self.driver, self.kwargs)
+        copied._listed = self._list()
+        return copied
+
+    def holds(self) -> Any:
+        return None if self._listed is None else [len(self._listed), _hash(self._listed)]
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        name = ctx.name(self)
+        keys = self._list()
+        digest = _hash(keys)
+        given, seen = ctx.own(self, state) or (0, digest)
+        if seen != digest:
+            raise StateError(f"{name!r} has other keys than when the state was saved")
+        return sequence_stream(keys, given, lambda at: {name: [at, digest]})
+
+    def _list(self) -> list[Any]:
+        return list(self.driver.keys(**self.kwargs)) if self._listed is None else self._listed
+
+
+def _hash(keys: Iterable[Any]) -> int:
+    return zlib.crc32("\0".join(map(str, keys)).encode(errors="replace"))

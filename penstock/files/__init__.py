@@ -1,0 +1,1 @@
+"""Files at any URL that fsspec knows, and writing one so that nobody ever sees half of it."""

@@ -1,0 +1,116 @@
+"""The two formats of samples: MessagePack, which keeps arrays as they are, and JSON lines, which people can read.
+
+A format is a pair of functions: one turns a sample into bytes, the other turns the pieces of a file, wherever they are
+cut, back into samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from penstock.core.errors import DecodeError
+
+__all__ = ["FORMATS", "Format"]
+
+Failed = Callable[[DecodeError], Any]
+"""What becomes of a sample that cannot be read: it raises, or returns what is yielded instead."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """How samples are bytes.
+
+    Attributes:
+        name: ``msgpack`` or ``jsonl``.
+        encoder: makes the function that turns a sample into bytes. It raises TypeError for what it has no word for.
+        decode: ``decode(pieces, failed, first=0, **params)`` turns the pieces of a file, or of a part of it that begins
+            with sample ``first``, into samples.
+    """
+
+    name: str
+    encoder: Callable[[], Callable[[Any], bytes]]
+    decode: Callable[..., Iterator[Any]]
+
+
+def _msgpack_encoder() -> Callable[[Any], bytes]:
+    import msgpack
+
+    from penstock.serialization.arrays import encode_array
+
+    return msgpack.Packer(default=encode_array).pack  # type: ignore[no-any-return]
+
+
+def _msgpack_decode(
+    pieces: Iterable[bytes],
+    failed: Failed,
+    first: int = 0,
+    *,
+    allow_pickle: bool = False,
+    use_list: bool = True,
+    **params: Any,
+) -> Iterator[Any]:
+    import msgpack
+
+    from penstock.serialization.arrays import decode_array, decode_pickled
+
+    hook = decode_pickled if allow_pickle else decode_array
+    options = {"object_hook": hook, "use_list": use_list, "strict_map_key": False, "max_buffer_size": 0, **params}
+    unpacker = msgpack.Unpacker(**options)
+    fed, number = 0, first
+    for piece in pieces:
+        unpacker.feed(piece)
+        fed += len(piece)
+        try:
+            for sample in unpacker:
+                yield sample
+                number += 1
+        except (ValueError, msgpack.UnpackException) as error:
+            yield failed(DecodeError(f"sample {number}: {error or type(error).__name__}"))
+            return  # where the next one would begin nobody knows
+    if unpacker.tell() != fed:
+        yield failed(DecodeError(f"sample {number}: the file ends within it"))
+
+
+def _jsonl_encoder() -> Callable[[Any], bytes]:
+    from penstock.serialization.json_values import dumps
+
+    encode = dumps()
+    return lambda sample: encode(sample) + b"\n"
+
+
+def _jsonl_decode(
+    pieces: Iterable[bytes],
+    failed: Failed,
+    first: int = 0,
+    *,
+    object_hook: Callable[[dict[str, Any]], Any] | None = None,
+) -> Iterator[Any]:
+    from penstock.serialization.json_values import loads
+
+    parse = loads(object_hook)
+    for number, line in enumerate(_lines(pieces), first + 1):
+        if line and not line.isspace():
+            try:
+                sample = parse(line)
+            except ValueError as error:
+                sample = failed(DecodeError(f"line {number}: {error}"))
+            yield sample
+
+
+def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    rest = b""
+    for piece in pieces:
+        lines = piece.split(b"\n")
+        lines[0] = rest + lines[0]
+        rest = lines.pop()
+        yield from lines
+    if rest:
+        yield rest
+
+
+FORMATS = {
+    "msgpack": Format("msgpack", _msgpack_encoder, _msgpack_decode),
+    "jsonl": Format("jsonl", _jsonl_encoder, _jsonl_decode),
+}

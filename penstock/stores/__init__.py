@@ -1,0 +1,17 @@
+"""Keys to samples, over any file system that fsspec knows."""
+
+from penstock.serialization.sample import Sample, Shard
+from penstock.stores.filesystem import AbstractStore, FilesystemStore
+from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
+from penstock.stores.squirrel_store import SquirrelStore
+
+__all__ = [
+    "AbstractStore",
+    "FilesystemStore",
+    "JsonlStore",
+    "MessagepackStore",
+    "RecordStore",
+    "Sample",
+    "Shard",
+    "SquirrelStore",
+]

@@ -1,0 +1,119 @@
+"""Values in JSON lines: what JSON has no word for comes back as it was, and what only looks like it is left alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from penstock.core.errors import DecodeError
+from penstock.serialization.json_values import dumps, loads
+
+PLAIN = arrays.scalar_dtypes() | arrays.unicode_string_dtypes() | arrays.byte_string_dtypes() | arrays.array_dtypes()
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | TEXT
+    | st.binary(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(TEXT | st.sampled_from(["data", "type", "shape"]), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.fixture(params=["orjson", "json"], autouse=True)
+def parser(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "json":
+        monkeypatch.setitem(sys.modules, "orjson", None)
+
+
+def trip(value: Any) -> Any:
+    line = dumps()(value)
+    assert b"\n" not in line
+    json.loads(line, parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    return loads()(line)
+
+
+@given(arrays.arrays(PLAIN, arrays.array_shapes(min_dims=0, min_side=0, max_side=3)))
+def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_to(array: Any) -> None:
+    found = trip({"x": [array]})["x"][0]
+    assert found.dtype == array.dtype and found.shape == array.shape and found.flags.writeable
+    if found.tobytes() != array.tobytes():  # a NaN has many patterns of bits, and one name
+        np.testing.assert_array_equal(found, array)
+
+
+@given(VALUES)
+def test_plain_values_come_back_also_those_that_look_like_arrays(value: Any) -> None:
+    assert trip(value) == value
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf"), 1 + 2j, b"\0\xff"])
+def test_what_json_has_no_word_for(value: Any) -> None:
+    found = trip([value])[0]
+    assert type(found) is type(value) and (found == value or math.isnan(value))
+
+
+@pytest.mark.parametrize(
+    "value", [np.datetime64("2020-01-02"), np.complex64(1 + 2j), np.timedelta64(3, "s"), np.bytes_(b"ab")]
+)
+def test_scalars_that_are_no_json_numbers_keep_their_type(value: Any) -> None:
+    found = trip(value)
+    assert type(found) is type(value) and found == value and found.dtype == value.dtype
+
+
+def test_numbers_of_numpy_become_jsons() -> None:
+    assert trip([np.int8(3), np.float32(0.5), np.bool_(True), np.str_("a")]) == [3, 0.5, True, "a"]
+
+
+def test_squirrels_nested_lists_are_read() -> None:
+    x = b'{"data": [[1, 2], [3, 4]], "type": "|u1", "shape": [2, 2]}'
+    found = loads()(b'{"x": ' + x + b', "e": {"data": [[], []], "type": "<f4", "shape": [2, 0]}}')
+    assert found["x"].tolist() == [[1, 2], [3, 4]] and found["x"].dtype == np.uint8
+    assert found["e"].shape == (2, 0)
+    assert loads()(b'{"data": 5, "type": "<i4", "shape": []}') == np.array(5)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"data": [1], "type": "int", "shape": [1]}',  # not as numpy writes it
+        b'{"data": [1], "type": "<i4", "shape": [1], "more": 2}',
+        b'{"data": 1, "type": "|O"}',
+        b'{"data": 1, "type": "sensor"}',
+    ],
+)
+def test_a_dict_that_is_nearly_an_array_is_left_alone(line: bytes) -> None:
+    assert loads()(line) == json.loads(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"data": [1, 2], "type": "<i4", "shape": [3]}',
+        b'{"data": [300], "type": "|u1", "shape": [1]}',
+        b'{"data": "####", "type": "|V2", "shape": [1]}',
+        b'{"data": "####", "type": "!bytes"}',
+        b'{"data": ["x"], "type": "<f4", "shape": [1]}',
+    ],
+)
+def test_an_array_that_is_none_is_named(line: bytes) -> None:
+    with pytest.raises(DecodeError, match="not a value of type"):
+        loads()(line)
+
+
+@pytest.mark.parametrize("value", [object(), np.array([object()]), {1, 2}])
+def test_nothing_is_pickled(value: Any) -> None:
+    with pytest.raises(TypeError, match="pickled"):
+        dumps()({"x": value})
