@@ -4,6 +4,7 @@ from penstock.serialization.sample import Sample, Shard
 from penstock.stores.filesystem import AbstractStore, FilesystemStore
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
 from penstock.stores.squirrel_store import SquirrelStore
+from penstock.stores.zarr import get_group
 
 __all__ = [
     "AbstractStore",
@@ -14,4 +15,5 @@ __all__ = [
     "Sample",
     "Shard",
     "SquirrelStore",
+    "get_group",
 ]

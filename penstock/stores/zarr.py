@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 __all__ = ["get_group"]
 
-_METADATA = ("zarr.json", ".zarray", ".zattrs", ".zgroup", ".zmetadata")
-
 
 def get_group(path: str, mode: str = "a", overwrite: bool = False, **storage_options: Any) -> zarr.Group:
     """Return the zarr group at a path, of version 2 or 3; one that is made is of version 3.
@@ -64,7 +62,7 @@ def _group_class() -> Any:
             """Yield the names of what lies one level below ``prefix``, in order."""
             folder = "/".join(part for part in (self.path, prefix.strip("/")) if part)
             names = self._sync_iter(self.store.list_dir(folder))
-            yield from sorted(name for name in names if name not in _METADATA)
+            yield from sorted(name for name in names if name != "zarr.json" and not name.startswith("."))
 
         def __reduce__(self) -> Any:
             return _listing, (zarr.Group(self._async_group),)
