@@ -21,6 +21,8 @@ import numpy as np
 import pytest
 import zarr
 from fsspec.implementations.memory import MemoryFileSystem
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from penstock import (
     BadSamples,
@@ -32,6 +34,7 @@ from penstock import (
     ThreadingReadingService,
 )
 from penstock.pipes import IterableWrapper
+from penstock.pipes._zarr_column import Kept
 from penstock.testing import plain
 from running import context, restores_at_every_index, run, trip
 
@@ -301,6 +304,45 @@ def test_a_long_chunk_of_small_rows_is_read_once_in_any_order_and_leaves_the_spa
     assert set(counted.chunk_reads().values()) == {1}
 
 
+def test_what_is_kept_of_chunks_is_bounded_and_enough_for_neighbours(
+    counted: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = 0
+    put = Kept.put
+
+    def noted(self: Kept, *args: Any) -> None:
+        nonlocal kept
+        put(self, *args)
+        kept = max(kept, len(self._chunks))
+
+    monkeypatch.setattr(Kept, "put", noted)
+    monkeypatch.setattr("penstock.pipes._zarr_column._KEPT_BYTES", 1)
+    root = zarr.open_group("counted://g", mode="w")
+    for name, chunk in (("x", 5), ("y", 7), ("z", 9)):
+        root.create_array(name, data=X + 1, chunks=(chunk, 3))
+    counted.reads.clear()
+    rows = list(IterableWrapper(["counted://g"]).read_zarr(span=4))
+    assert np.array_equal([row["z"] for row in rows], X + 1)
+    assert set(counted.chunk_reads().values()) == {1}
+    assert kept <= 6
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_any_spans_in_any_order_give_the_rows_that_they_name(data: st.DataObject, tmp_path_factory: Any) -> None:
+    n = data.draw(st.integers(1, 30))
+    chunks = data.draw(st.lists(st.integers(1, 35), min_size=1, max_size=3))
+    bound = st.integers(0, n)
+    spans = [sorted(span) for span in data.draw(st.lists(st.tuples(bound, bound), min_size=1, max_size=6))]
+    url = group(
+        tmp_path_factory.mktemp("g"), **{f"a{i}": (np.arange(n) * 3 + i, chunk) for i, chunk in enumerate(chunks)}
+    )
+    rows = list(IterableWrapper([(url, *span) for span in spans]).read_zarr())
+    assert [[int(x) for x in row.values()] for row in rows] == [
+        [3 * row + i for i in range(len(chunks))] for start, stop in spans for row in range(start, stop)
+    ]
+
+
 def test_a_shard_is_read_in_one_request(counted: Any) -> None:
     zarr.create_array("counted://a", data=X, chunks=(2, 3), shards=(8, 3))
     spans = IterableWrapper(["counted://a"]).list_zarr_chunks()
@@ -316,7 +358,7 @@ def test_of_a_large_shard_as_many_chunks_are_read_at_a_time_as_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = array(tmp_path / "a", X, (2, 3), shards=(8, 3))
-    monkeypatch.setattr("penstock.pipes._zarr_rows._SHARD_BYTES", X.itemsize * 3 * 5)
+    monkeypatch.setattr("penstock.pipes._zarr_column._SHARD_BYTES", X.itemsize * 3 * 5)
     spans = IterableWrapper([url]).list_zarr_chunks()
     assert [span[1:] for span in spans][:3] == [(0, 4), (4, 8), (8, 12)]
     assert np.array_equal(list(spans.read_zarr()), X)

@@ -8,13 +8,14 @@ from typing import Any, Final, Protocol
 
 from penstock.core.errors import PenstockError
 from penstock.core.pipe import IterDataPipe
+from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
 from penstock.pipes._zarr_store import open_node
 from penstock.pipes.wrapper import IterableWrapper
 
 __all__ = ["check_arrays", "check_span", "rows_of", "sources_of"]
 
-_OPENED: Final = 16  # how many arrays or groups a reader keeps open: their metadata, and what is kept of chunks
+_OPENED: Final = 256  # of how many arrays or groups a reader keeps the metadata
 
 
 class Reading(Protocol):
@@ -28,14 +29,15 @@ class Reading(Protocol):
 
 def sources_of(pipe: Reading) -> Callable[[Any], tuple[str, ZarrRows]]:
     """Return what makes a URL, or what ``open_zarr`` has opened, the URL and the rows behind it."""
+    kept = Kept()
 
     @lru_cache(_OPENED)
     def rows(url: str) -> ZarrRows:
-        return ZarrRows(url, open_node(url, pipe.storage_options), pipe.arrays, pipe.span)
+        return ZarrRows(url, open_node(url, pipe.storage_options), pipe.arrays, pipe.span, kept)
 
     def opened(item: Any) -> tuple[str, ZarrRows]:
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
-            return item[0], ZarrRows(*item, pipe.arrays, pipe.span)
+            return item[0], ZarrRows(*item, pipe.arrays, pipe.span, kept)
         if isinstance(item, str):
             return item, rows(item)
         raise TypeError(f"a URL or path, of type str, or what open_zarr yields is expected, but got {item!r:.200}")

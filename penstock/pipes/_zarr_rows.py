@@ -15,22 +15,16 @@ takes two each, one of them for the shard's index (20 chunks of 80 KB to a shard
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from itertools import product
-from math import lcm, prod
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator, Sequence
+from math import lcm
+from typing import Any, Final
 
 from penstock.core.errors import DecodeError
-from penstock.pipes._lines import unreadable
+from penstock.pipes._zarr_column import Column, Kept
 from penstock.pipes._zarr_store import bad_metadata, check_codecs, is_no_damage
-
-if TYPE_CHECKING:
-    import numpy as np
 
 __all__ = ["ZarrRows"]
 
-_SHARD_BYTES: Final = 64 << 20
-_KEPT_BYTES: Final = 64 << 20
 _JOINED_SPANS: Final = 4  # how many spans are put together at most, so that all chunks end where a span ends
 
 
@@ -45,7 +39,7 @@ class ZarrRows:
         span: how many rows a span has, but for the last.
     """
 
-    def __init__(self, url: str, node: Any, arrays: Sequence[str] | None, span: int | None) -> None:
+    def __init__(self, url: str, node: Any, arrays: Sequence[str] | None, span: int | None, kept: Kept) -> None:
         import zarr
 
         self._url = url
@@ -58,7 +52,7 @@ class ZarrRows:
         if len(set(lengths.values())) > 1:
             raise DecodeError(f"{url}: the arrays of a sample must have one length, but these have {lengths}")
         self.length: int = next(iter(lengths.values()), 1)
-        self._columns = [_Column(url, name, array) for name, array in found.items()]
+        self._columns = [Column(url, name, array, kept, len(found)) for name, array in found.items()]
         self.span = span or _common_span([column for column in self._columns if column.chunk])
 
     def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
@@ -92,89 +86,6 @@ class ZarrRows:
             raise DecodeError(f"{self._url} has {self.length} rows, and rows {start} to {stop} are asked for")
 
 
-class _Column:
-    """One array. What was read of a chunk, and not given yet, is kept for the next rows."""
-
-    def __init__(self, url: str, name: str, array: Any) -> None:
-        self._url = url
-        self._name = name
-        self._array = array
-        self._kept: dict[int, np.ndarray[Any, Any]] = {}  # chunks by their first row, the oldest first
-        row_bytes = prod(array.shape[1:]) * array.dtype.itemsize
-        self.row_bytes: int = row_bytes
-        self.chunk: int = array.chunks[0] if array.ndim else 0
-        self.span = self.chunk
-        if array.ndim and array.shards is not None:
-            fits = max(1, _SHARD_BYTES // max(1, row_bytes * self.chunk))
-            self.span = min(array.shards[0], self.chunk * fits)
-
-    def read(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        if not self.chunk:
-            value = self._decoded(lambda: self._array[()], lambda: "its value")
-            return np.full(stop - start, value, self._array.dtype)
-        length, chunk = self._array.shape[0], self.chunk
-        if start % chunk == 0 and (stop % chunk == 0 or stop == length) and not self._kept:
-            return self._fetched(start, stop)
-        found = np.empty((stop - start, *self._array.shape[1:]), self._array.dtype)
-        begins = range(start - start % chunk, stop, chunk)
-        missing = [begin for begin in begins if begin not in self._kept]
-        if missing:  # in one go, as zarr reads several chunks at a time; what is kept lies at the ends as a rule
-            ahead = self._fetched(missing[0], min(missing[-1] + chunk, length))
-        for begin in begins:
-            if begin in self._kept:
-                rows = self._kept[begin]
-            else:
-                rows = ahead[begin - missing[0] : begin - missing[0] + chunk]
-                if begin < start or min(begin + chunk, length) > stop:
-                    self._keep(begin, rows.copy())
-            low, high = max(begin, start), min(begin + chunk, stop)
-            found[low - start : high - start] = rows[low - begin : high - begin]
-            if high == begin + chunk and chunk <= stop - start:  # a longer one may serve spans in any order
-                self._kept.pop(begin, None)
-        return found
-
-    def _keep(self, begin: int, rows: np.ndarray[Any, Any]) -> None:
-        self._kept[begin] = rows
-        while len(self._kept) > 1 and len(self._kept) * self.chunk * self.row_bytes > _KEPT_BYTES:
-            del self._kept[next(iter(self._kept))]
-
-    def _fetched(self, start: int, stop: int) -> np.ndarray[Any, Any]:
-        import numpy as np
-
-        rows = np.asarray(self._decoded(lambda: self._array[start:stop], lambda: self._culprit(start, stop)))
-        return rows if rows.flags.writeable else rows.copy()
-
-    def _decoded(self, read: Callable[[], Any], what: Callable[[], str]) -> Any:
-        try:
-            return read()
-        except Exception as error:
-            if is_no_damage(error):
-                raise
-            array = f"array {self._name!r}, " if self._name else ""
-            raise unreadable(self._url, array + what(), error) from error
-
-    def _culprit(self, start: int, stop: int) -> str:
-        """Name the chunk of some rows that cannot be read: each is read by itself, if there are several."""
-        array = self._array
-        sizes = array.shards or array.chunks
-        ends = (stop, *array.shape[1:])
-        begins = (start, *(0 for _ in ends[1:]))
-        grid = [range(a // n, -(-b // n)) for a, b, n in zip(begins, ends, sizes, strict=True)]
-        places = list(product(*grid))
-        for place in places:
-            region = tuple(slice(i * n, (i + 1) * n) for i, n in zip(place, sizes, strict=True))
-            try:
-                if len(places) > 1:
-                    array[region]
-                    continue
-            except Exception:  # the first error of all is what is raised
-                pass
-            return f"chunk {array.metadata.encode_chunk_key(place)} (rows {start} to {stop})"
-        return f"rows {start} to {stop}"
-
-
 def _arrays(url: str, group: Any, names: Sequence[str] | None) -> dict[str, Any]:
     """Return the arrays of a group: those that are named, or all that lie in it, in the order of their names."""
     import zarr
@@ -198,7 +109,7 @@ def _arrays(url: str, group: Any, names: Sequence[str] | None) -> dict[str, Any]
     return found
 
 
-def _common_span(columns: Sequence[_Column]) -> int:
+def _common_span(columns: Sequence[Column]) -> int:
     if not columns:
         return 1
     widest = max(columns, key=lambda column: (column.row_bytes, column.span))
