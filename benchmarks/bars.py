@@ -112,7 +112,7 @@ BARS = (
         ratio=0.97,
     ),
     *(
-        Bar("B20", f"read_zarr, {kind} / {peer}", f"penstock, {kind}", (f"zarr {peer}, {kind}",), ratio=ratio)
+        Bar("B21", f"read_zarr, {kind} / {peer}", f"penstock, {kind}", (f"zarr {peer}, {kind}",), ratio=ratio)
         for kind in ("array", "group", "shards")
         for peer, ratio in (("by rows", 20), ("by chunks", 0.9))
     ),

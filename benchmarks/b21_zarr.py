@@ -1,4 +1,4 @@
-"""B20: rows a second out of zarr files in one process: against a loop over ``array[i]``, and over whole chunks."""
+"""B21: rows a second out of zarr files in one process: against a loop over ``array[i]``, and over whole chunks."""
 
 from __future__ import annotations
 
