@@ -27,6 +27,7 @@ from benchmarks import (
     b17_scale,
     b18_monitor,
     b19_streams,
+    b20_stores,
     b21_zarr,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
@@ -57,10 +58,11 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B17": b17_scale.groups,
     "B18": b18_monitor.groups,
     "B19": b19_streams.groups,
+    "B20": b20_stores.groups,
     "B21": b21_zarr.groups,
 }
 
-_SQUIRRELS = {"B18", "B19"}  # those with a side of Squirrel's
+_SQUIRRELS = {"B18", "B19", "B20"}  # those with a side of Squirrel's
 
 
 def main() -> int:

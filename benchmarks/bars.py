@@ -112,6 +112,24 @@ BARS = (
         ratio=0.97,
     ),
     *(
+        Bar("B20", f"{what} {format} / Squirrel", f"{what} {format}", (f"Squirrel's {what} {format}",), ratio=ratio)
+        for what, format, ratio in (
+            ("write", "msgpack", 5),
+            ("read", "msgpack", 3),
+            ("read old", "msgpack", 1.5),
+            ("write", "jsonl", 20),
+            ("read", "jsonl", 5),
+            ("read old", "jsonl", 1.5),
+        )
+    ),
+    Bar(
+        "B20",
+        "200 shards, 20 ms away, 16 threads / one at a time",
+        "far away, 16 threads",
+        ("far away, one at a time",),
+        ratio=8,
+    ),
+    *(
         Bar("B21", f"read_zarr, {kind} / {peer}", f"penstock, {kind}", (f"zarr {peer}, {kind}",), ratio=ratio)
         for kind in ("array", "group", "shards")
         for peer, ratio in (("by rows", 20), ("by chunks", 0.9))

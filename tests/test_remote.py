@@ -19,6 +19,7 @@ from typing import Any, ClassVar
 import pytest
 import requests
 
+from object_store import CREDENTIALS, client, s3_server
 from penstock.core.errors import MissingExtra, StateError
 from penstock.pipes import IterableWrapper
 from running import context, restores_at_every_index, trip
@@ -261,34 +262,10 @@ KEYS = ("train/a", "train/b", "train/deep/c", "train2/d", "top")
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    """The address of a server that speaks S3's protocol: at its top, and at ``/s3`` as AIStore does."""
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    store = DomainDispatcherApplication(create_backend_app)
-
-    def both(environ: dict[str, Any], start_response: Any) -> Any:
-        for key in {"PATH_INFO", "REQUEST_URI", "RAW_URI"} & environ.keys():
-            environ[key] = environ[key].removeprefix("/s3")
-        return store(environ, start_response)
-
-    found = make_server("127.0.0.1", 0, both, threaded=True)
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    import boto3
-
-    url = f"http://127.0.0.1:{found.server_port}"
-    client = boto3.client("s3", endpoint_url=url, region_name="us-east-1", **CREDENTIALS)
-    client.create_bucket(Bucket="data")
-    for key in KEYS:
-        client.put_object(Bucket="data", Key=key, Body=key.encode() * 1000)
-    yield url
-    found.shutdown()
-    thread.join()
-    found.server_close()
-
-
-CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
+    with s3_server() as url:
+        for key in KEYS:
+            client(url).put_object(Bucket="data", Key=key, Body=key.encode() * 1000)
+        yield url
 
 
 def options(url: str) -> dict[str, Any]:

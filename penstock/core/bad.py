@@ -129,6 +129,26 @@ class BadSamples:
 
         return call
 
+    def patient(self, read: Callable[..., Any], loose: Lossy) -> Callable[..., Any]:
+        """Return a function that reads a part of an item, and is called again where that may help; ``loose`` counts it.
+
+        Its last error is raised: what becomes of the item is for others to say.
+        """
+
+        def call(*arguments: Any) -> Any:
+            tried = 0
+            while True:
+                try:
+                    return read(*arguments)
+                except Exception as error:
+                    if not self.tries_again(error, tried):
+                        raise
+                time.sleep(self.backoff_s * 2**tried)
+                tried += 1
+                loose.retried += 1
+
+        return call
+
     def _failed(self, fn: Callable[..., Any], arguments: tuple[Any, ...], error: Exception, place: Any) -> Any:
         tried = 0
         while self.tries_again(error, tried):

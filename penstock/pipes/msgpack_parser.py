@@ -84,6 +84,7 @@ class _Part:
             import msgpack
 
             malformed = isinstance(error, (ValueError, msgpack.UnpackException)) and not isinstance(error, DecodeError)
+            malformed = malformed or str(error).startswith("unhashable type")  # a key that is a map or an array
             if malformed or is_damage(error):
                 raise unreadable(path, f"the object at byte {self.tell()}", error) from error
             raise

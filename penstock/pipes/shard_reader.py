@@ -14,6 +14,7 @@ from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream, consume, counted
 from penstock.files.remote import connected, ranged
 from penstock.pipes._nested import Part, nested_parts
+from penstock.serialization.blocks import ReadBytes
 from penstock.serialization.formats import FORMATS
 from penstock.serialization.sample import sampled
 from penstock.serialization.shard import ShardReader, bare
@@ -40,7 +41,10 @@ class _ShardFiles(IterDataPipe[Any]):
                 assert bad is not None
                 return Lossy(HOLE, [bad.loss(str(url), DecodeError(f"{url}: {error}"), where)])
 
-            return _Part(self, str(url), place, failed if bad is not None else None)
+            read = ranged(*connected(str(url), self.storage_options or {}))
+            if bad is None:
+                return _Part(self, str(url), read, place, None)
+            return _Part(self, str(url), bad.patient(read, ctx.loose), place, failed)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
@@ -49,9 +53,13 @@ class _Part:
     """One file, being read."""
 
     def __init__(
-        self, pipe: _ShardFiles, url: str, place: list[int] | None, failed: Callable[[DecodeError], Any] | None
+        self,
+        pipe: _ShardFiles,
+        url: str,
+        read: ReadBytes,
+        place: list[int] | None,
+        failed: Callable[[DecodeError], Any] | None,
     ) -> None:
-        read = ranged(*connected(url, pipe.storage_options or {}))
         self._reader = ShardReader(url, read, pipe._format, failed, **pipe.params)
         self._key = bare(url.rpartition("/")[2]) if pipe._with_keys else None
         self._taken: Callable[[], int] = lambda: 0

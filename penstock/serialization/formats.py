@@ -66,7 +66,7 @@ def _msgpack_decode(
             for sample in unpacker:
                 yield sample
                 number += 1
-        except (ValueError, msgpack.UnpackException) as error:
+        except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a key that is a map
             yield failed(DecodeError(f"sample {number}: {error or type(error).__name__}"))
             return  # where the next one would begin nobody knows
     if unpacker.tell() != fed:
