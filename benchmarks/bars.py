@@ -132,6 +132,6 @@ BARS = (
     *(
         Bar("B21", f"read_zarr, {kind} / {peer}", f"penstock, {kind}", (f"zarr {peer}, {kind}",), ratio=ratio)
         for kind in ("array", "group", "shards")
-        for peer, ratio in (("by rows", 20), ("by chunks", 0.9))
+        for peer, ratio in (("by rows", 20), ("by chunks", 0.8))
     ),
 )

@@ -8,7 +8,6 @@ import pickle
 import re
 import subprocess
 import sys
-import threading
 import warnings
 from collections import Counter
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from object_store import s3_server, storage_options
 from penstock import (
     BadSamples,
     DataLoader2,
@@ -222,25 +222,11 @@ def test_a_protocol_that_lacks_its_package_says_how_to_get_it(monkeypatch: pytes
         read("s3://data/a")
 
 
-CREDENTIALS = {"aws_access_key_id": "testing", "aws_secret_access_key": "testing"}
-
-
 @pytest.fixture(scope="module")
 def s3() -> Iterator[dict[str, Any]]:
     """The storage options of a server that speaks S3's protocol, with a bucket ``data``."""
-    import boto3
-    from moto.server import DomainDispatcherApplication, create_backend_app
-    from werkzeug.serving import make_server
-
-    found = make_server("127.0.0.1", 0, DomainDispatcherApplication(create_backend_app), threaded=True)
-    thread = threading.Thread(target=found.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    url = f"http://127.0.0.1:{found.server_port}"
-    boto3.client("s3", endpoint_url=url, region_name="us-east-1", **CREDENTIALS).create_bucket(Bucket="data")
-    yield {"endpoint_url": url, "key": "testing", "secret": "testing"}
-    found.shutdown()
-    thread.join()
-    found.server_close()
+    with s3_server() as url:
+        yield storage_options(url)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")

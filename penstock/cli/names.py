@@ -63,6 +63,7 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "squirrel.iterstream.torch_composables": ("penstock.iterstream",),
     "squirrel.framework.exceptions": ("penstock.iterstream",),
     "squirrel.metrics": ("penstock.monitor",),
+    "squirrel.zarr.group": ("penstock.stores",),
     "torch.utils.data.datapipes": (_PIPES, _MAPS),
     "torch.utils.data.datapipes.datapipe": ("penstock",),
     "torch.utils.data.datapipes.iter": (_PIPES,),

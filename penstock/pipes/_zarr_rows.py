@@ -8,9 +8,9 @@ shuffled nor dealt.
 Where a chunk of another array does not end with the span, a few spans are put together if all chunks end there.
 Otherwise its rest is kept, and serves the next span: neighbours are read once by one reader.
 
-In a sharded array a span is a whole shard, up to 64 MiB of it: one request has it all, where chunk by chunk it takes two
-each, one of them for the shard's index (shards of 10 chunks of 400 KB: 188,000 rows/s against 97,000 on a local disk,
-27,000 against 2,300 with 20 ms a request). Of a larger shard, as many chunks at a time as fit.
+In a sharded array a span is a whole shard, up to 64 MiB of it: one request has it all, where chunk by chunk it takes
+two each, one of them for the shard's index (shards of 10 chunks of 400 KB: 188,000 rows/s against 97,000 on a local
+disk, 27,000 against 2,300 with 20 ms a request). Of a larger shard, as many chunks at a time as fit.
 """
 
 from __future__ import annotations
