@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import re
+import shutil
 import subprocess
 import sys
 import warnings
@@ -35,7 +36,7 @@ from penstock import (
 )
 from penstock.pipes import IterableWrapper
 from penstock.pipes._zarr_column import Kept
-from penstock.testing import plain
+from penstock.testing import faults, plain
 from running import context, restores_at_every_index, run, trip
 
 VERSIONS = [2, 3]
@@ -205,7 +206,9 @@ def test_open_zarr_gives_what_zarr_opens_and_read_zarr_takes_it(tmp_path: Path) 
 def test_arrays_are_read_through_fsspec(tmp_path: Path, version: int) -> None:
     array(tmp_path / "a", zarr_format=version)
     zarr.create_array("memory://some/a", data=X, chunks=(4, 3), zarr_format=version, overwrite=True)
-    for url in (f"file://{tmp_path}/a", "memory://some/a", f"simplecache::file://{tmp_path}/a"):
+    shutil.make_archive(str(tmp_path / "packed"), "zip", tmp_path / "a")
+    packed = f"zip://::{tmp_path}/packed.zip"
+    for url in (f"file://{tmp_path}/a", "memory://some/a", f"simplecache::file://{tmp_path}/a", packed):
         assert np.array_equal(read(url), X), url
     cached = {"protocol": "simplecache", "target_protocol": "file", "cache_storage": str(tmp_path / "cache")}
     assert np.array_equal(read(tmp_path / "a", storage_options=cached), X)
@@ -469,6 +472,17 @@ def test_a_loop_with_workers_goes_on_from_its_state(tmp_path: Path) -> None:
         assert taken + [plain(item) for item in loader] == whole
 
 
+def test_a_killed_worker_costs_no_row(tmp_path: Path) -> None:
+    url = array(tmp_path / "a", X, (4, 3))
+    spans = IterableWrapper([url]).list_zarr_chunks().shuffle().sharding_filter()
+    whole = loaded(spans.read_zarr(), MultiProcessingReadingService(2))
+    killed = spans.read_zarr().map(faults.kill(at=lambda row: row[0] == 30))
+    with DataLoader2(killed, reading_service=MultiProcessingReadingService(2)) as loader:
+        loader.seed(3)
+        assert [plain(item) for item in loader] == whole
+        assert loader.stats()["restarts"] == 1
+
+
 # Lengths
 
 
@@ -644,6 +658,14 @@ def test_it_resumes_at_every_index_past_a_chunk_that_is_skipped(tmp_path: Path) 
             loader.load_state_dict(state)
             if i < len(rows):  # a state behind the last begins the next epoch
                 assert [plain(row) for row in loader] == rows[i:]
+
+
+def test_a_url_that_cannot_be_opened_can_be_skipped(tmp_path: Path) -> None:
+    urls = IterableWrapper([str(tmp_path / "none"), array(tmp_path / "a"), str(tmp_path / "none")])
+    for graph in (urls.read_zarr(), urls.list_zarr_chunks().read_zarr()):
+        with DataLoader2(graph.batch(5), bad_samples=BadSamples("skip")) as loader:
+            assert [row for batch in loader for row in plain(batch)] == X.tolist()
+            assert loader.stats()["skipped"] == 2
 
 
 def test_an_error_of_input_keeps_its_type_and_is_tried_again(counted: Any) -> None:
