@@ -7,7 +7,7 @@ file it was. What has no such note comes from what was read: a DecodeError.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -63,8 +63,10 @@ def is_no_damage(error: Exception) -> bool:
     return any(note.startswith(_NOTE) for note in getattr(error, "__notes__", ()))
 
 
-def _watched(store: Any) -> Any:
-    return _watched_class()(store)
+def _watched(store: Any, in_blosc: Iterable[str] = ()) -> Any:
+    made = _watched_class()(store)
+    made.in_blosc.update(in_blosc)
+    return made
 
 
 @cache
@@ -89,14 +91,17 @@ def _watched_class() -> Any:
                 raise
             if data is not None and not len(data):
                 raise ValueError(f"{key} is an empty file")
-            if data is not None and self.in_blosc and key.startswith(tuple(self.in_blosc)) and not _is_metadata(key):
+            if data is not None and byte_range is None and self._begins_with_bloscs_head(key):
                 size = int.from_bytes(data[12:16].to_bytes(), "little") if len(data) >= 16 else 16
                 if len(data) < size:
                     raise ValueError(f"{key} has {len(data)} of {size} bytes")
             return data
 
+        def _begins_with_bloscs_head(self, key: str) -> bool:
+            return any(map(key.startswith, self.in_blosc)) and not _is_metadata(key)
+
         def __reduce__(self) -> Any:
-            return _watched, (self._store,)
+            return _watched, (self._store, list(self.in_blosc))
 
     return Watched
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -95,54 +95,53 @@ class ZarrReader(IterDataPipe[Any]):
                 url, start, stop = item
                 rows = opened(url)[1]
                 rows.check(start, stop)
-                spans = iter([(start, stop)])
+                spans: Iterable[tuple[int, int]] = [(start, stop)] if start < stop else []
             else:
                 url, rows = opened(item)
                 start, stop = 0, rows.length
                 spans = rows.spans(0 if place is None else place - place % rows.span, stop)
             if place is not None and not start <= place <= stop:
                 raise StateError(f"{url} has rows up to {stop} to read, and its saved place is {place}: it has changed")
-            read = ctx.guarded(self, lambda span: rows.read(*span[1:]))
-            return _Part(url, rows, spans, start if place is None else place, stop, read, ctx.loose, self.chunks)
+            guarded = ctx.guarded(self, lambda span: rows.read(*span[1:]))
+
+            def read(start: int, stop: int) -> Any:
+                return guarded([url, start, stop])  # which is what a dead letter has, and can be read again
+
+            return _Part(rows, spans if place != stop else (), place or start, read, ctx.loose, self.chunks)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
 
 class _Part:
-    """Some rows of one array or group, being read."""
+    """Some rows of one array or group, being read: those of some spans, from a row of the first one on."""
 
     def __init__(
         self,
-        url: str,
         rows: ZarrRows,
-        spans: Iterator[tuple[int, int]],
+        spans: Iterable[tuple[int, int]],
         first: int,
-        stop: int,
-        read: Callable[[list[Any]], Any],
+        read: Callable[[int, int], Any],
         loose: Lossy,
         chunks: bool,
     ) -> None:
         self._row, self._step = first, 1
         self._given: Callable[[], int] = lambda: 0
-        blocks = self._blocks(url, rows, spans, first, read, loose, chunks) if first < stop else iter(())
-        self.it: Iterator[Any] = chain.from_iterable(blocks)
+        self.it: Iterator[Any] = chain.from_iterable(self._blocks(rows, spans, read, loose, chunks))
 
     def tell(self) -> int:
         return self._row + self._given() * self._step
 
     def _blocks(
         self,
-        url: str,
         rows: ZarrRows,
-        spans: Iterator[tuple[int, int]],
-        first: int,
-        read: Callable[[list[Any]], Any],
+        spans: Iterable[tuple[int, int]],
+        read: Callable[[int, int], Any],
         loose: Lossy,
         chunks: bool,
     ) -> Iterator[Iterator[Any]]:
         for start, stop in spans:
-            found = read([url, start, stop])  # what a dead letter has, which can be read again
-            row = max(start, first)
+            found = read(start, stop)
+            row = max(start, self.tell())
             if type(found) is Lossy and found.value is HOLE:
                 items, step = iter((found,)), stop - row
             else:
