@@ -43,6 +43,29 @@ def test_the_programs_for_who_comes_from_squirrel_run_without_a_guard(tmp_path: 
         assert done.returncode == 0, done.stderr
 
 
+def test_the_programs_of_the_page_on_catalogs_run_and_its_file_is_one(tmp_path: Path) -> None:
+    text = (ROOT / "docs/catalog.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == 6
+    for number, block in enumerate(blocks):
+        (tmp_path / f"{number}.py").write_text(block)
+        command = [sys.executable, "-W", "error", f"{number}.py"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    (file,) = re.findall(r"^```yaml\n(.*?)^```", text, re.M | re.S)
+    saved = (tmp_path / "catalog.yaml").read_text()
+    assert saved.startswith(file)
+
+
+def test_the_page_on_stores_runs_as_one_script_without_a_guard(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/stores.md").read_text(), re.M | re.S)
+    assert len(blocks) == 3
+    script = tmp_path / "stores.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run([sys.executable, "-W", "error", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
 def test_the_pipe_of_the_contributing_guide_restores_at_every_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -44,7 +44,7 @@ FACADE = ""
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
     *("dask", "datasets", "distributed", "google_crc32c", "graphviz", "mlflow", "numba", "orjson", "pyspark"),
-    *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "zstandard"),
+    *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "yaml", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.

@@ -144,6 +144,88 @@ def test_a_program_for_squirrels_streams_runs(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == "", "what was migrated has nothing left to change"
 
 
+DATA = """\
+import sys
+
+import squirrel.catalog
+import squirrel.driver as drivers
+from squirrel import store as stores
+from squirrel.catalog import Catalog, CatalogKey
+from squirrel.catalog.catalog import CatalogSource
+from squirrel.catalog.source import Source
+from squirrel.driver import IterDriver, MapDriver, MessagepackDriver
+from squirrel.driver.data_frame import ENGINE
+from squirrel.driver.file_driver import FileDriver
+from squirrel.framework.plugins.plugin_manager import list_driver_names, register_driver, register_source
+from squirrel.fsspec.fs import get_fs_from_url
+from squirrel.iterstream import IterableSource
+from squirrel.serialization import MessagepackSerializer
+from squirrel.serialization.msgpack import MessagepackSerializer as Serializer
+from squirrel.store.squirrel_store import SquirrelStore
+
+
+class Numbers(MapDriver):
+    name = "numbers"
+
+    def keys(self, **kwargs):
+        return range(3)
+
+    def get(self, key, **kwargs):
+        return key * 10
+
+
+register_driver(Numbers)
+register_source("numbers", Source("numbers"))
+url = sys.argv[1]
+store = SquirrelStore(url, serializer=MessagepackSerializer())
+IterableSource([{"x": i} for i in range(4)]).batched(2).map(store.set).join()
+catalog = squirrel.catalog.Catalog.from_plugins()
+catalog["shards"] = Source("messagepack", {"url": url})
+catalog["both"] = Source("source_combiner", {"subsets": {"a": CatalogKey("shards"), "b": CatalogKey("numbers", 1)}})
+catalog.to_file(url + ".yaml")
+loaded = Catalog.from_files([url + ".yaml"])
+driver = loaded["both"].get_driver()
+print(
+    sorted(sample["x"] for sample in driver.get_iter("a")),
+    driver.get_iter("b").collect(),
+    loaded == catalog,
+    isinstance(loaded["both"], CatalogSource),
+    len(list(stores.SquirrelStore(url, Serializer()).keys())) == len(list(drivers.MessagepackDriver(url).keys())) == 2,
+    issubclass(MessagepackDriver, IterDriver) and "numbers" in list_driver_names(),
+    get_fs_from_url(url).isdir(url) and FileDriver(url).url == url and bool(ENGINE),
+)
+"""
+
+
+def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    script = tmp_path / "data.py"
+    script.write_text(DATA)
+    assert main(["migrate", "--write", str(script)]) == 0
+    after = script.read_text()
+    assert "squirrel." not in after
+    command = [sys.executable, "-W", "error", script, tmp_path / "store"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[0, 1, 2, 3] [0, 10, 20] True True True True True\n", done.stderr + after
+    capsys.readouterr()
+    assert main(["migrate", str(script)]) == 0
+    assert capsys.readouterr().out == "", "what was migrated has nothing left to change"
+
+
+@pytest.mark.parametrize(("line", "message"), [
+    ("from squirrel.constants import URL", "penstock has no URL: it is str | Path"),
+    ("from squirrel.framework.plugins.hookimpl import hookimpl", "no hookimpl: a plugin's hooks are plain functions"),
+    ("from squirrel.zarr.group import get_group", "no get_group: use zarr.open_group"),
+    ("from squirrel.artifact_manager import WandbArtifactManager", "penstock has no WandbArtifactManager"),
+    ("import squirrel.benchmark", "nothing that stands for squirrel.benchmark"),
+    ("patch('squirrel.driver.msgpack.MessagepackDriver')", "a string names squirrel.driver.msgpack.MessagepackDriver"),
+])  # fmt: skip
+def test_what_penstock_has_not_of_squirrels_is_named(line: str, message: str) -> None:
+    after, (problem,) = rewritten(line)
+    assert after == line and message in problem.text
+
+
 def test_only_lines_with_the_names_change_and_comments_stay() -> None:
     before, after = PROGRAM.splitlines(), migrated(PROGRAM).splitlines()
     gone = [line for line in before if line not in after]

@@ -20,6 +20,8 @@ import pytest
 import requests
 
 from object_store import CREDENTIALS, client, s3_server
+from penstock.catalog import Catalog, Source
+from penstock.cli import main
 from penstock.core.errors import MissingExtra, StateError
 from penstock.pipes import IterableWrapper
 from running import context, restores_at_every_index, trip
@@ -294,6 +296,24 @@ def test_objects_in_s3_are_read_and_restore_at_every_index(s3: str) -> None:
     assert restores_at_every_index(pipe) == [list(item) for item in expected]
     copied = [pickle.loads(pickle.dumps(item)) for item in pipe]
     assert read(copied) == expected
+
+
+def test_a_catalog_is_saved_to_s3_and_checked_there(
+    s3: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    catalog = Catalog()
+    catalog["top"] = Source("file", {"url": "s3://data/top"})
+    catalog["gone"] = Source("file", {"url": "s3://data/gone"})
+    catalog.to_file("s3://data/catalogs/c.yaml", storage_options=options(s3))
+    assert Catalog.from_files("s3://data/catalogs/c.yaml", storage_options=options(s3)) == catalog
+    assert Catalog.from_dirs("s3://data/catalogs", storage_options=options(s3)) == catalog
+    for name, value in {"AWS_ENDPOINT_URL": s3, **{key.upper(): value for key, value in CREDENTIALS.items()}}.items():
+        monkeypatch.setenv(name, value)
+    assert main(["catalog", "check", "--read", "s3://data/catalogs"]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        "FAILED  gone, version 1 (file): FileNotFoundError: there is nothing at s3://data/gone",
+        "ok      top, version 1 (file)",
+    ]
 
 
 def test_another_listing_of_a_bucket_is_a_state_error(s3: str) -> None:

@@ -1,9 +1,14 @@
-"""The command ``penstock``: ``penstock migrate FILE...`` rewrites a torchdata program's imports."""
+"""The command ``penstock``.
+
+``penstock migrate FILE...`` rewrites a program's imports; ``penstock catalog list|show|check FILE...`` says what is in
+catalogs, and whether it can be read.
+"""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from typing import Any
 
 from penstock.cli.migrate import migrate
 
@@ -22,5 +27,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     migrating.add_argument("files", nargs="+", metavar="FILE", help="a Python file, or a folder of them")
     migrating.add_argument("--write", action="store_true", help="change the files")
+    migrating.set_defaults(run=lambda chosen: migrate(chosen.files, write=chosen.write))
+    _add_catalog(commands)
     chosen = parser.parse_args(arguments)
-    return migrate(chosen.files, write=chosen.write)
+    status: int = chosen.run(chosen)
+    return status
+
+
+def _add_catalog(commands: Any) -> None:
+    about = commands.add_parser("catalog", help="list, show and check the entries of catalogs")
+    actions = about.add_subparsers(dest="action", required=True, metavar="ACTION")
+    listing = actions.add_parser("list", help="print each entry's name, version, driver and URL")
+    showing = actions.add_parser("show", help="print one entry whole")
+    checking = actions.add_parser(
+        "check",
+        help="try each entry",
+        description="Try each version of each entry: whether its driver exists and takes its arguments, and whether "
+        "there is something at its URL. What fails is named, and the exit status is 1 then.",
+    )
+    showing.add_argument("entry", metavar="ENTRY", help="its name, or name@version")
+    for action in (listing, showing, checking):
+        action.add_argument(
+            "files", nargs="*", metavar="FILE", help="a YAML file, or a folder of them: a path or a URL"
+        )
+        action.add_argument("--plugins", action="store_true", help="what installed plugins have, too")
+        action.set_defaults(run=_catalog)
+    checking.add_argument("--read", action="store_true", help="read the first item of each entry")
+
+
+def _catalog(chosen: argparse.Namespace) -> int:
+    from penstock.cli.catalog import check, list_entries, show  # and drivers, which the other commands don't need
+
+    if chosen.action == "list":
+        return list_entries(chosen.files, plugins=chosen.plugins)
+    if chosen.action == "show":
+        return show(chosen.entry, chosen.files, plugins=chosen.plugins)
+    return check(chosen.files, read=chosen.read, plugins=chosen.plugins)

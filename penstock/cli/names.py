@@ -63,6 +63,16 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "squirrel.iterstream.torch_composables": ("penstock.iterstream",),
     "squirrel.framework.exceptions": ("penstock.iterstream",),
     "squirrel.metrics": ("penstock.monitor",),
+    "squirrel.catalog": ("penstock.catalog",),
+    "squirrel.constants": (),
+    "squirrel.driver": ("penstock.drivers",),
+    "squirrel.driver.data_frame": ("penstock.drivers", "penstock.drivers.data_frame"),
+    "squirrel.framework.io": (),
+    "squirrel.framework.plugins": ("penstock.catalog",),
+    "squirrel.fsspec": ("penstock.stores",),
+    "squirrel.serialization": ("penstock.serialization",),
+    "squirrel.store": ("penstock.stores",),
+    **dict.fromkeys(("squirrel.artifact_manager", "squirrel.benchmark", "squirrel.dataset", "squirrel.zarr"), ()),
     "squirrel.zarr.group": ("penstock.stores",),
     "torch.utils.data.datapipes": (_PIPES, _MAPS),
     "torch.utils.data.datapipes.datapipe": ("penstock",),
@@ -82,6 +92,17 @@ _INSTEAD = {
     "a worker that dies raises penstock.WorkerDied",
     "communication": "workers are the service's own affair; their errors arrive as what they are",
     "traverse": "use penstock.graph.traverse_dps",
+    "CustomGCSFileSystem": "gcsfs retries by itself",
+    "SampleType": "it is dict[str, Any]",
+    "ShardType": "it is list[dict[str, Any]]",
+    "URL": "it is str | Path",
+    "FILESYSTEM": "it is fsspec.AbstractFileSystem",
+    "catalog2yamlcatalog": "use Catalog.to_str",
+    "yamlcatalog2catalog": "use Catalog.from_str",
+    "prep_yaml": "use Catalog.from_str and Catalog.to_str",
+    "get_group": "use zarr.open_group; ZarrDriver(url).get_root_group() is one",
+    "hookimpl": "a plugin's hooks are plain functions, penstock_drivers and penstock_sources (docs/catalog.md)",
+    "squirrel_plugin_manager": "use register_driver, register_source, list_driver_names or Catalog.from_plugins",
     "DFIterDataPipe": "pipes of data frames are plain IterDataPipes",
 }
 
@@ -105,7 +126,7 @@ def resolve(parts: tuple[str, ...]) -> Module | Name | Missing | None:
         if name in _INSTEAD:
             return Missing(f"penstock has no {name}: {_INSTEAD[name]}")
         if i + 1 == len(rest) or not name.islower():
-            return Missing(f"penstock has no {name} (looked for in {', '.join(places) or 'nothing'})")
+            return Missing(f"penstock has no {name}" + (f" (looked for in {', '.join(places)})" if places else ""))
     raise AssertionError(parts)
 
 

@@ -24,7 +24,8 @@ Function: TypeAlias = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 _WIDTH = 88  # an import that was rebuilt is wrapped beyond it
 _NAMED_IN_A_STRING = re.compile(
-    r"((torchdata|torch\.utils\.data)\.(datapipes|dataloader2)|squirrel\.iterstream)(\.\w+)*"
+    r"((torchdata|torch\.utils\.data)\.(datapipes|dataloader2)"
+    r"|squirrel\.(catalog|driver|framework|fsspec|iterstream|serialization|store))(\.\w+)*"
 )
 
 

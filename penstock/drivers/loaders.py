@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.drivers.data_frame import CsvDriver
-from penstock.drivers.file import FileDriver
+from penstock.drivers.file_driver import FileDriver
 from penstock.drivers.store import StoreDriver
 from penstock.drivers.zarr import ZarrDriver, fetch
 from penstock.iterstream.base import Composable

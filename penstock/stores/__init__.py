@@ -1,5 +1,6 @@
 """Keys to samples, over any file system that fsspec knows."""
 
+from penstock.files.remote import get_fs_from_url, get_protocol
 from penstock.serialization.sample import Sample, Shard
 from penstock.stores.filesystem import AbstractStore, FilesystemStore
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
@@ -15,5 +16,7 @@ __all__ = [
     "Sample",
     "Shard",
     "SquirrelStore",
+    "get_fs_from_url",
     "get_group",
+    "get_protocol",
 ]
