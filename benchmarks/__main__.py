@@ -28,6 +28,7 @@ from benchmarks import (
     b18_monitor,
     b19_streams,
     b20_stores,
+    b21_zarr,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B18": b18_monitor.groups,
     "B19": b19_streams.groups,
     "B20": b20_stores.groups,
+    "B21": b21_zarr.groups,
 }
 
 _SQUIRRELS = {"B18", "B19", "B20"}  # those with a side of Squirrel's

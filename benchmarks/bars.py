@@ -129,4 +129,9 @@ BARS = (
         ("far away, one at a time",),
         ratio=8,
     ),
+    *(
+        Bar("B21", f"read_zarr, {kind} / {peer}", f"penstock, {kind}", (f"zarr {peer}, {kind}",), ratio=ratio)
+        for kind in ("array", "group", "shards")
+        for peer, ratio in (("by rows", 20), ("by chunks", 0.8))
+    ),
 )

@@ -37,7 +37,7 @@ def main(url: str) -> None:
     with loader(url) as dl:
         dl.seed(1)
         whole = [[sample["id"] for sample in batch] for batch in dl]
-    assert sorted(sum(whole, [])) == list(range(2000))
+    assert sorted(i for batch in whole for i in batch) == list(range(2000))
 
     with loader(url) as dl:
         dl.seed(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import bz2
 import gzip
 import hashlib
@@ -10,6 +11,7 @@ import lzma
 import struct
 import tarfile
 import threading
+import time
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -19,8 +21,11 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zarr
+from zarr.core.sync import sync
 
 from penstock.pipes import (
     FSSpecFileLister,
@@ -61,6 +66,10 @@ def write_files(folder: Path) -> None:
             info.size = len(data)
             tar.addfile(info, io.BytesIO(data))
             archive.writestr(name, data)
+    _fill_zarrs_pool()
+    group = zarr.create_group(str(folder / "a.zarr"))
+    for name, chunk in (("x", 2), ("y", 3)):
+        group.create_array(name, data=np.arange(10).reshape(5, 2), chunks=(chunk, 2))
     pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
     for name in ("a", "b"):
         (folder / "store").mkdir(exist_ok=True)
@@ -79,6 +88,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     urls = [f"{store}/a", f"{store}/b"]
     ais = "http://localhost:1"
     hashes = {str(text): hashlib.sha256(b"text").hexdigest()}
+    zarrs = str(folder / "a.zarr")
     rows = IterableWrapper([(i, str(i)) for i in range(5)])
     yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
     yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
@@ -97,7 +107,9 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "load_from_tfrecord", Case(lambda: opened(folder / "a.tfrecord").load_from_tfrecord(length=3), 3)
     yield "load_from_xz", Case(lambda: opened(folder / "a.xz").load_from_xz())
     yield "load_from_zip", Case(lambda: opened(folder / "a.zip").load_from_zip(length=3), 3)
+    yield "list_zarr_chunks", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(["x"]), 3)
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
+    yield "open_zarr", Case(lambda: IterableWrapper([zarrs]).open_zarr().map(lambda pair: sorted(pair[1])), 1)
     yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)
     yield "open_files_by_iopath", Case(lambda: IoPathFileOpener(urls), 2)
     yield (
@@ -111,6 +123,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     for name in ("read_from_gdrive", "read_from_http", "read_from_remote"):
         yield name, Case(partial(_online, name))
     yield "read_from_stream", Case(lambda: opened(text).read_from_stream(3))
+    yield "read_zarr", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(span=2).read_zarr(), 5)
     yield (
         "routed_decode",
         Case(lambda: opened(text, length=1).routed_decode(), 1, lambda: opened(text).routed_decode(boom)),
@@ -118,6 +131,15 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "save_by_fsspec", Case(lambda: data.save_by_fsspec("wb", save), 2, lambda: data.save_by_fsspec("wb", boom))
     yield "save_by_iopath", Case(lambda: data.save_by_iopath("wb", save), 2, lambda: data.save_by_iopath("wb", boom))
     yield "save_to_disk", Case(lambda: data.save_to_disk("wb", save), 2, broken)
+
+
+def _fill_zarrs_pool() -> None:
+    """Start all of zarr's threads, which live as long as the process: a pool grows whenever it happens to be busy."""
+
+    async def busy() -> None:
+        await asyncio.gather(*(asyncio.to_thread(time.sleep, 0.05) for _ in range(50)))
+
+    sync(busy())
 
 
 def _in_folder(folder: Path, name: str) -> str:

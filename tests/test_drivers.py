@@ -176,7 +176,7 @@ class Slow(MapDriver):
 
 def test_a_place_without_shards_is_warned_of(tmp_path: Path) -> None:
     for url in (tmp_path, tmp_path / "nowhere"):
-        with pytest.warns(UserWarning, match="no shards"):
+        with pytest.warns(UserWarning, match="nothing to read"):
             assert MessagepackDriver(str(url)).get_iter().collect() == []
 
 

@@ -73,6 +73,7 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "squirrel.serialization": ("penstock.serialization",),
     "squirrel.store": ("penstock.stores",),
     **dict.fromkeys(("squirrel.artifact_manager", "squirrel.benchmark", "squirrel.dataset", "squirrel.zarr"), ()),
+    "squirrel.zarr.group": ("penstock.stores",),
     "torch.utils.data.datapipes": (_PIPES, _MAPS),
     "torch.utils.data.datapipes.datapipe": ("penstock",),
     "torch.utils.data.datapipes.iter": (_PIPES,),

@@ -436,6 +436,23 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
         return made
 
+    def list_zarr_chunks(
+        self,
+        arrays: Sequence[str] | None = None,
+        *,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[tuple[str, int, int]]:
+        """List zarr's chunks: ``url`` becomes ``(url, start, stop)`` for each (functional name: ``list_zarr_chunks``).
+
+        See `penstock.pipes.zarr_chunk_lister.ZarrChunkLister`.
+        """
+        made: IterDataPipe[tuple[str, int, int]] = self._make(
+            "list_zarr_chunks", name, arrays, span=span, storage_options=storage_options
+        )
+        return made
+
     def load_files_by_ais(
         self, url: str, length: int = -1, *, name: str | None = None, **kwargs: Any
     ) -> IterDataPipe[tuple[str, Any]]:
@@ -695,6 +712,16 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[tuple[str, Any]] = self._make("open_files_by_iopath", name, mode, pathmgr)
         return made
 
+    def open_zarr(
+        self, *, storage_options: Mapping[str, Any] | None = None, name: str | None = None
+    ) -> IterDataPipe[tuple[str, Any]]:
+        """Open zarr arrays and groups: ``url`` becomes ``(url, array or group)`` (functional name: ``open_zarr``).
+
+        See `penstock.pipes.zarr_opener.ZarrOpener`.
+        """
+        made: IterDataPipe[tuple[str, Any]] = self._make("open_zarr", name, storage_options=storage_options)
+        return made
+
     def parse_csv(
         self,
         *,
@@ -930,11 +957,29 @@ class IterFluent(Generic[T_co]):
         name: str | None = None,
         **params: Any,
     ) -> IterDataPipe[Any]:
-        """Read a store's samples with their keys: a path or URL becomes each `Sample` in it (functional name: ``read_records``).
+        """Read samples with their keys: a path or URL becomes each `Sample` in it (functional name: ``read_records``).
 
         See `penstock.pipes.shard_reader.RecordReader`.
         """
         made: IterDataPipe[Any] = self._make("read_records", name, format, storage_options=storage_options, **params)
+        return made
+
+    def read_zarr(
+        self,
+        arrays: Sequence[str] | None = None,
+        *,
+        chunks: bool = False,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read zarr arrays, of version 2 or 3: ``url`` becomes each of its rows (functional name: ``read_zarr``).
+
+        See `penstock.pipes.zarr_reader.ZarrReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_zarr", name, arrays, chunks=chunks, span=span, storage_options=storage_options
+        )
         return made
 
     def readlines(

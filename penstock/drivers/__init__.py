@@ -3,9 +3,10 @@
 from penstock.drivers.base import Driver, IterDriver, MapDriver
 from penstock.drivers.data_frame import CsvDriver, DataFrameDriver, ExcelDriver, FeatherDriver, ParquetDriver
 from penstock.drivers.file_driver import DirectoryDriver, FileDriver
-from penstock.drivers.loaders import CSVLoader, JsonlLoader, MessagePackDataLoader, RecordLoader
+from penstock.drivers.loaders import CSVLoader, JsonlLoader, MessagePackDataLoader, RecordLoader, ZarrLoader
 from penstock.drivers.source_combiner import SourceCombiner
 from penstock.drivers.store import JsonlDriver, MessagepackDriver, StoreDriver
+from penstock.drivers.zarr import ZarrDriver
 from penstock.serialization.sample import Sample, Shard
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
 
@@ -33,4 +34,6 @@ __all__ = [
     "Shard",
     "SourceCombiner",
     "StoreDriver",
+    "ZarrDriver",
+    "ZarrLoader",
 ]

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.drivers.data_frame import CsvDriver
 from penstock.drivers.file_driver import FileDriver
 from penstock.drivers.store import StoreDriver
+from penstock.drivers.zarr import ZarrDriver, fetch
 from penstock.iterstream.base import Composable
 from penstock.serialization.sample import Sample
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
 
-__all__ = ["CSVLoader", "JsonlLoader", "MessagePackDataLoader", "RecordLoader"]
+if TYPE_CHECKING:
+    import zarr
+
+__all__ = ["CSVLoader", "JsonlLoader", "MessagePackDataLoader", "RecordLoader", "ZarrLoader"]
 
 
 class RecordLoader(StoreDriver):
@@ -91,3 +95,37 @@ class CSVLoader(CsvDriver):
     def get_store(self, mode: str = "r", create_if_not_exists: bool = False, **kwargs: Any) -> Any:
         """Return the file, opened, for a ``with``."""
         return FileDriver(self.url, self.storage_options).open(mode, create_if_not_exists, **kwargs)
+
+
+class ZarrLoader(ZarrDriver):
+    """Reads what lies in a zarr group: for each key what a function makes of the group and the key.
+
+    Example:
+        >>> root = ZarrLoader("memory://zarr_loader").get_root_group("w")
+        >>> root.create_array("a", shape=(2,), chunks=(2,), dtype="int64")[:] = 7
+        >>> ZarrLoader("memory://zarr_loader").get_iter(lambda store, key: store[key][:].tolist()).collect()
+        [[7, 7]]
+    """
+
+    name = "zarr_loader"
+
+    def get_iter(  # type: ignore[override]
+        self,
+        fetcher_func: Callable[[zarr.Group, str], Any] = fetch,
+        key_iterator: Iterable[Any] | None = None,
+        **kwargs: Any,
+    ) -> Composable[Any]:
+        """Return a stream of what ``fetcher_func`` returns for each key.
+
+        Args:
+            fetcher_func: gets the group and a key.
+            key_iterator: the keys of what to read; all of them unless given.
+            **kwargs: see `ZarrDriver.get_iter`.
+        """
+        if key_iterator is not None:
+            kwargs["keys_iterable"] = key_iterator
+        return super().get_iter(fetcher_func, **kwargs)
+
+    def get_store(self) -> zarr.Group:
+        """Return the group, open for reading."""
+        return self.get_root_group()

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
-import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from penstock.core.context import Context
-from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe
-from penstock.core.stream import State, Stream, sequence_stream
+from penstock.drivers._keys import Keys
 from penstock.drivers.base import MapDriver
 from penstock.iterstream.base import Composable
 from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer, SquirrelSerializer
@@ -75,7 +71,7 @@ class StoreDriver(MapDriver):
         return self.store.get(key, **kwargs)
 
     def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any]:
-        return _Keys(self, kwargs)
+        return Keys(self, self.url, kwargs)
 
 
 class MessagepackDriver(StoreDriver):
@@ -137,41 +133,3 @@ class JsonlDriver(StoreDriver):
 def _refuse_store(driver: StoreDriver, kwargs: dict[str, Any]) -> None:
     if "store" in kwargs:
         raise ValueError(f"{type(driver).__name__} opens its store by itself; for another one there is StoreDriver")
-
-
-class _Keys(IterDataPipe[Any]):
-    """A driver's keys. Those who divide the work have one listing of them."""
-
-    def __init__(self, driver: StoreDriver, kwargs: dict[str, Any]) -> None:
-        self.driver = driver
-        self.kwargs = kwargs
-        self._listed: list[Any] | None = None
-
-    def frozen(self) -> _Keys:
-        copied = _Keys(self.driver, self.kwargs)
-        copied._listed = self._list()
-        return copied
-
-    def holds(self) -> Any:
-        return None if self._listed is None else [len(self._listed), _hash(self._listed)]
-
-    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        name = ctx.name(self)
-        keys = self._list()
-        digest = _hash(keys)
-        given, seen = ctx.own(self, state) or (0, digest)
-        if seen != digest:
-            raise StateError(f"{name!r} has other keys than when the state was saved")
-        return sequence_stream(keys, given, lambda at: {name: [at, digest]})
-
-    def _list(self) -> list[Any]:
-        if self._listed is not None:
-            return self._listed
-        found = list(self.driver.keys(**self.kwargs))
-        if not found:
-            warnings.warn(f"{self.driver.url} has no shards: is that the right place?", stacklevel=2)
-        return found
-
-
-def _hash(keys: Iterable[Any]) -> int:
-    return zlib.crc32("\0".join(map(str, keys)).encode(errors="replace"))

@@ -10,7 +10,7 @@ from typing import Any
 
 from penstock.core.errors import MissingExtra
 
-__all__ = ["connected", "get_fs_from_url", "get_protocol", "listed", "opened", "ranged", "saved"]
+__all__ = ["connected", "get_fs_from_url", "get_protocol", "listed", "missing_extra", "opened", "ranged", "saved"]
 
 # What a protocol needs beside fsspec, and the extra that has it.
 _EXTRAS = {"s3": "s3", "s3a": "s3", "ais": "s3", "http": "http", "https": "http"}
@@ -51,10 +51,15 @@ def connected(url: str, options: Mapping[str, Any]) -> tuple[Any, str]:
             return fs, fs._strip_protocol(url)
         fs, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        extra = _EXTRAS.get(url.partition("://")[0])
-        how = f"pip install 'penstock[{extra}]'" if extra else str(error)
-        raise MissingExtra(f"{url}: fsspec needs another package for it: {how}") from error
+        raise missing_extra(url, error) from error
     return fs, path
+
+
+def missing_extra(url: str, error: ImportError) -> MissingExtra:
+    """Return what to raise where fsspec lacks the package of a URL's protocol."""
+    extra = _EXTRAS.get(url.partition("://")[0])
+    how = f"pip install 'penstock[{extra}]'" if extra else str(error)
+    return MissingExtra(f"{url}: fsspec needs another package for it: {how}")
 
 
 def listed(root: str, masks: list[str], options: Mapping[str, Any]) -> list[str]:

@@ -75,6 +75,9 @@ from penstock.pipes.threadpool_mapper import ThreadPoolMapper
 from penstock.pipes.unzipper import UnZipper
 from penstock.pipes.webdataset import WebDataset
 from penstock.pipes.wrapper import IterableWrapper
+from penstock.pipes.zarr_chunk_lister import ZarrChunkLister
+from penstock.pipes.zarr_opener import ZarrOpener
+from penstock.pipes.zarr_reader import ZarrReader
 from penstock.pipes.zip_loader import ZipArchiveLoader
 from penstock.pipes.zip_longest import ZipperLongest
 
@@ -178,6 +181,9 @@ __all__ = [
     "UnZipper",
     "WebDataset",
     "XzFileLoader",
+    "ZarrChunkLister",
+    "ZarrOpener",
+    "ZarrReader",
     "ZipArchiveLoader",
     "Zipper",
     "ZipperLongest",

@@ -5,6 +5,7 @@ from penstock.serialization.sample import Sample, Shard
 from penstock.stores.filesystem import AbstractStore, FilesystemStore
 from penstock.stores.records import JsonlStore, MessagepackStore, RecordStore
 from penstock.stores.squirrel_store import SquirrelStore
+from penstock.stores.zarr import get_group
 
 __all__ = [
     "AbstractStore",
@@ -16,5 +17,6 @@ __all__ = [
     "Shard",
     "SquirrelStore",
     "get_fs_from_url",
+    "get_group",
     "get_protocol",
 ]

@@ -1,0 +1,76 @@
+"""What zarr's pipes are given: URLs, opened arrays and groups, spans of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any, Final, Protocol
+
+from penstock.core.errors import PenstockError
+from penstock.core.pipe import IterDataPipe
+from penstock.pipes._zarr_column import Kept
+from penstock.pipes._zarr_rows import ZarrRows
+from penstock.pipes._zarr_store import open_node
+from penstock.pipes.wrapper import IterableWrapper
+
+__all__ = ["check_arrays", "check_span", "rows_of", "sources_of"]
+
+_OPENED: Final = 256  # of how many arrays or groups a reader keeps the metadata
+
+
+class Reading(Protocol):
+    """A pipe that reads zarr."""
+
+    source_datapipe: IterDataPipe[Any]
+    arrays: Sequence[str] | None
+    span: int | None
+    storage_options: dict[str, Any]
+
+
+def sources_of(pipe: Reading) -> Callable[[Any], tuple[str, ZarrRows]]:
+    """Return what makes a URL, or what ``open_zarr`` has opened, the URL and the rows behind it."""
+    kept = Kept()
+
+    @lru_cache(_OPENED)
+    def rows(url: str) -> ZarrRows:
+        return ZarrRows(url, open_node(url, pipe.storage_options), pipe.arrays, pipe.span, kept)
+
+    def opened(item: Any) -> tuple[str, ZarrRows]:
+        if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
+            return item[0], ZarrRows(*item, pipe.arrays, pipe.span, kept)
+        if isinstance(item, str):
+            return item, rows(item)
+        raise TypeError(f"a URL or path, of type str, or what open_zarr yields is expected, but got {item!r:.200}")
+
+    return opened
+
+
+def rows_of(pipe: Reading) -> list[ZarrRows] | None:
+    """Return the rows behind each URL of a pipe's source, None where they cannot be known ahead."""
+    source = pipe.source_datapipe
+    if not isinstance(source, IterableWrapper) or not isinstance(source.iterable, (list, tuple)):
+        return None
+    opened = sources_of(pipe)
+    try:
+        return [opened(url)[1] for url in source.iterable]
+    except (PenstockError, OSError, TypeError):
+        return None
+
+
+def check_arrays(arrays: Sequence[str] | None) -> Sequence[str] | None:
+    """Return the names of arrays. TypeError for one name, ValueError for none and for one that comes twice."""
+    if isinstance(arrays, str):
+        raise TypeError(f"arrays must be a list of names, got {arrays!r}; an array by itself has a URL: <url>/{arrays}")
+    if arrays is None:
+        return None
+    names = list(arrays)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"arrays must be names that differ, at least one, got {names}")
+    return names
+
+
+def check_span(span: int | None) -> int | None:
+    """Return a number of rows. ValueError if it is below 1."""
+    if span is not None and span < 1:
+        raise ValueError(f"span must be at least 1, got {span}")
+    return span
