@@ -1,7 +1,7 @@
 """The command ``penstock``.
 
 ``penstock migrate FILE...`` rewrites a program's imports; ``penstock catalog list|show|check FILE...`` says what is in
-catalogs, and whether it can be read.
+catalogs, and whether it can be read; ``penstock convert SOURCE TARGET`` writes a data set in another format.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     migrating.add_argument("--write", action="store_true", help="change the files")
     migrating.set_defaults(run=lambda chosen: migrate(chosen.files, write=chosen.write))
     _add_catalog(commands)
+    _add_convert(commands)
     chosen = parser.parse_args(arguments)
     status: int = chosen.run(chosen)
     return status
@@ -53,6 +54,40 @@ def _add_catalog(commands: Any) -> None:
         action.add_argument("--plugins", action="store_true", help="what installed plugins have, too")
         action.set_defaults(run=_catalog)
     checking.add_argument("--read", action="store_true", help="read the first item of each entry")
+
+
+def _add_convert(commands: Any) -> None:
+    from penstock.cli.formats import FORMATS
+
+    about = commands.add_parser(
+        "convert",
+        help="write a data set in another format",
+        description="Read a data set, and write it in another format, in shards. The same command goes on where it was "
+        "stopped: each shard is written whole, and _convert.json, in the folder that is written, says how far it has "
+        "come, until all is there. The formats are told by names (data.csv, train-parquet), a shard's by its bytes.",
+    )
+    about.add_argument("source", metavar="SOURCE", help="a file, a folder, or a pattern with *: a path or a URL")
+    about.add_argument("target", metavar="TARGET", help="a folder, which must not be there yet: a path or a URL")
+    about.add_argument("--from", dest="from_format", choices=FORMATS, help="the source's format")
+    about.add_argument("--to", dest="to_format", choices=FORMATS, help="the target's format")
+    about.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples in a shard (1000)")
+    about.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="of shards (gzip)")
+    about.add_argument("--restart", action="store_true", help="begin anew what was stopped")
+    about.set_defaults(run=_convert)
+
+
+def _convert(chosen: argparse.Namespace) -> int:
+    from penstock.cli.convert import convert
+
+    return convert(
+        chosen.source,
+        chosen.target,
+        from_format=chosen.from_format,
+        to_format=chosen.to_format,
+        shard_samples=chosen.shard_samples,
+        compression=chosen.compression,
+        restart=chosen.restart,
+    )
 
 
 def _catalog(chosen: argparse.Namespace) -> int:

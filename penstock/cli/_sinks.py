@@ -93,7 +93,7 @@ class _ZarrGroup:
         for name, values in _columns(samples).items():
             text = isinstance(values[0], str)
             rows: Any = np.array(values, dtype=np.dtypes.StringDType() if text else None)
-            if rows.dtype.hasobject or rows.dtype.kind in "SUV":
+            if not text and (rows.dtype.hasobject or rows.dtype.kind in "SUV"):
                 raise TypeError(f"zarr has no column of {type(values[0]).__name__}, which column {name!r} is")
             if name not in group:
                 group.create_array(

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from penstock.cli._datasets import Dataset, find
 from penstock.cli._sinks import Sink, sink
+from penstock.cli.formats import FORMATS, Dataset, find
 from penstock.core.errors import PenstockError
 from penstock.files.remote import connected
 from penstock.files.saving import put
@@ -36,6 +36,8 @@ def convert(
     there. The note is removed in the end: a folder without it is complete.
     """
     try:
+        if shard_samples < 1:
+            raise ValueError(f"--shard-samples must be at least 1, got {shard_samples}")
         found = find(source, from_format)
         format = to_format or _format_of(target)
         said = {"sources": found.urls, "format": format, "shard_samples": shard_samples, "compression": compression}
@@ -119,7 +121,7 @@ class _Progress:
 
 
 def _format_of(target: str) -> str:
-    for format in ("csv", "jsonl", "messagepack", "parquet", "zarr"):
+    for format in FORMATS:
         if target.rstrip("/").lower().endswith((f".{format}", f"-{format}", f"/{format}", f"_{format}")):
             return format
     raise ValueError(f"{target}: its name tells no format; say it with --to")

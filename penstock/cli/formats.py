@@ -23,7 +23,6 @@ _ENDS = {
     ".ndjson": "jsonl",
     ".msgpack": "messagepack",
     ".parquet": "parquet",
-    ".zarr": "zarr",
 }
 _SNIFFED_BYTES = 1 << 16
 
@@ -60,7 +59,7 @@ def find(url: str, format: str | None = None) -> Dataset:
         FileNotFoundError: there is nothing.
         GraphError: the format shows neither in the names nor in the bytes, or there are several.
     """
-    if (format or _by_name(url)) == "zarr":
+    if format == "zarr" or (format is None and _is_zarr(url)):
         return Dataset("zarr", [url])
     names = _names(url)
     if not names:
@@ -71,6 +70,11 @@ def find(url: str, format: str | None = None) -> Dataset:
             raise GraphError(f"{url} has files of the formats {', '.join(sorted(found))}; say which one to read")
         (format,) = found
     return Dataset(format, names)
+
+
+def _is_zarr(url: str) -> bool:
+    fs, path = connected(url.rstrip("/"), {})
+    return any(fs.exists(f"{path}/{name}") for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def _names(url: str) -> list[str]:
