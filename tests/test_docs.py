@@ -100,3 +100,10 @@ def test_the_readmes_first_program_is_the_example_and_trains(tmp_path: Path) -> 
     losses = [float(line.rpartition(" ")[2]) for line in ran.stdout.splitlines()]
     assert len(losses) == 10, ran.stderr
     assert losses[-1] < losses[0]
+
+
+def test_the_example_of_shards_goes_on_as_without_a_stop(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "examples" / "shards.py", tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.splitlines()[-1].endswith("as without it: True")

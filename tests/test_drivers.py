@@ -174,6 +174,12 @@ class Slow(MapDriver):
         return np.full(3, key * times)
 
 
+def test_a_place_without_shards_is_warned_of(tmp_path: Path) -> None:
+    for url in (tmp_path, tmp_path / "nowhere"):
+        with pytest.warns(UserWarning, match="nothing to read"):
+            assert MessagepackDriver(str(url)).get_iter().collect() == []
+
+
 def test_a_driver_of_ones_own_needs_keys_and_get() -> None:
     found = Slow(4).get_iter(flatten=True, keys_kwargs={"first": 2}, get_kwargs={"times": 10}).collect()
     assert [int(x) for x in found] == [20, 20, 20, 30, 30, 30]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any
@@ -94,7 +95,9 @@ def _try(entry: CatalogSource, *, read: bool) -> None:
     if isinstance(url, (str, PathLike)):
         _reach(str(url), getattr(driver, "storage_options", None) or {})
     if read:
-        _read(driver)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what is found is said here
+            _read(driver)
 
 
 def _check_arguments(cls: type[Driver], given: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 import zlib
 from collections.abc import Iterable
 from typing import Any
@@ -16,15 +17,22 @@ __all__ = ["Keys"]
 
 
 class Keys(IterDataPipe[Any]):
-    """A driver's keys. Those who divide the work have one listing of them."""
+    """A driver's keys. Those who divide the work have one listing of them.
 
-    def __init__(self, driver: MapDriver, kwargs: dict[str, Any]) -> None:
+    Args:
+        driver: whose they are.
+        url: where they are; a warning names it if there are none.
+        kwargs: of the driver's ``keys``.
+    """
+
+    def __init__(self, driver: MapDriver, url: str, kwargs: dict[str, Any]) -> None:
         self.driver = driver
+        self.url = url
         self.kwargs = kwargs
         self._listed: list[Any] | None = None
 
     def frozen(self) -> Keys:
-        copied = Keys(self.driver, self.kwargs)
+        copied = Keys(self.driver, self.url, self.kwargs)
         copied._listed = self._list()
         return copied
 
@@ -41,7 +49,12 @@ class Keys(IterDataPipe[Any]):
         return sequence_stream(keys, given, lambda at: {name: [at, digest]})
 
     def _list(self) -> list[Any]:
-        return list(self.driver.keys(**self.kwargs)) if self._listed is None else self._listed
+        if self._listed is not None:
+            return self._listed
+        found = list(self.driver.keys(**self.kwargs))
+        if not found:
+            warnings.warn(f"{self.url} has nothing to read: is that the right place?", stacklevel=2)
+        return found
 
 
 def _hash(keys: Iterable[Any]) -> int:

@@ -71,7 +71,7 @@ class StoreDriver(MapDriver):
         return self.store.get(key, **kwargs)
 
     def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any]:
-        return Keys(self, kwargs)
+        return Keys(self, self.url, kwargs)
 
 
 class MessagepackDriver(StoreDriver):

@@ -100,7 +100,7 @@ class ZarrDriver(MapDriver):
         return iter([fetcher_func(self.get_root_group(**storage_options), key)])
 
     def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any]:
-        return Keys(self, kwargs)
+        return Keys(self, self.url, kwargs)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_opened": None}
