@@ -216,7 +216,7 @@ def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
 @pytest.mark.parametrize(("line", "message"), [
     ("from squirrel.constants import URL", "penstock has no URL: it is str | Path"),
     ("from squirrel.framework.plugins.hookimpl import hookimpl", "no hookimpl: a plugin's hooks are plain functions"),
-    ("from squirrel.zarr.group import get_group", "no get_group: use zarr.open_group"),
+    ("from squirrel.zarr.group import SquirrelGroup", "no SquirrelGroup: penstock.stores.get_group gives"),
     ("from squirrel.artifact_manager import WandbArtifactManager", "penstock has no WandbArtifactManager"),
     ("import squirrel.benchmark", "nothing that stands for squirrel.benchmark"),
     ("patch('squirrel.driver.msgpack.MessagepackDriver')", "a string names squirrel.driver.msgpack.MessagepackDriver"),
@@ -224,6 +224,10 @@ def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
 def test_what_penstock_has_not_of_squirrels_is_named(line: str, message: str) -> None:
     after, (problem,) = rewritten(line)
     assert after == line and message in problem.text
+
+
+def test_squirrels_zarr_groups_move_over() -> None:
+    assert rewritten("from squirrel.zarr.group import get_group") == ("from penstock.stores import get_group", [])
 
 
 def test_only_lines_with_the_names_change_and_comments_stay() -> None:

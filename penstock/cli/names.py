@@ -100,8 +100,8 @@ _INSTEAD = {
     "catalog2yamlcatalog": "use Catalog.to_str",
     "yamlcatalog2catalog": "use Catalog.from_str",
     "prep_yaml": "use Catalog.from_str and Catalog.to_str",
-    "get_group": "use zarr.open_group; ZarrDriver(url).get_root_group() is one",
     "hookimpl": "a plugin's hooks are plain functions, penstock_drivers and penstock_sources (docs/catalog.md)",
+    "SquirrelGroup": "penstock.stores.get_group gives a zarr.Group whose keys() take one listing",
     "squirrel_plugin_manager": "use register_driver, register_source, list_driver_names or Catalog.from_plugins",
     "DFIterDataPipe": "pipes of data frames are plain IterDataPipes",
 }
