@@ -22,7 +22,9 @@ from typing import Any
 
 import google_crc32c
 import numpy as np
+import openpyxl
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import zarr
 from zarr.core.sync import sync
@@ -52,6 +54,12 @@ def write_files(folder: Path) -> None:
         for shard in range(2):
             samples = map(format.encoder(), ({"x": i} for i in range(5)))
             (folder / f"{name}-{shard}.gz").write_bytes(b"".join(pack(samples, "gzip", block_bytes=9)))
+    rows = pa.table({"x": range(5), "y": list("abcde")})
+    feather.write_feather(rows, folder / "a.feather", chunksize=2)
+    book = openpyxl.Workbook()
+    for row in (rows.column_names, *zip(*rows.to_pydict().values(), strict=True)):
+        book.active.append(row)
+    book.save(folder / "a.xlsx")
     (folder / "a.json").write_text('{"x": [1]}')
     (folder / "a.txt").write_text("text")
     (folder / "rows.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
@@ -81,6 +89,8 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     shards = {name: [str(folder / f"{name}-{shard}.gz") for shard in range(2)] for name in FORMATS}
     yield "read_messagepack", Case(lambda: IterableWrapper(shards["msgpack"]).read_messagepack())
     yield "read_jsonl", Case(lambda: IterableWrapper(shards["jsonl"]).read_jsonl())
+    yield "read_feather", Case(lambda: IterableWrapper([str(folder / "a.feather")]).read_feather())
+    yield "read_excel", Case(lambda: IterableWrapper([str(folder / "a.xlsx")]).read_excel())
     yield "read_records", Case(lambda: IterableWrapper(shards["msgpack"]).read_records().map(str))
     text, store = folder / "a.txt", f"file://{folder}/store"
     data = IterableWrapper([("a", b"one"), ("b", b"two")])

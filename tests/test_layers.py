@@ -43,7 +43,18 @@ FACADE = ""
 # Heavy dependencies and extras are imported by the function that needs them, never with the module.
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
-    *("dask", "datasets", "distributed", "google_crc32c", "graphviz", "mlflow", "numba", "orjson", "pyspark"),
+    *(
+        "dask",
+        "datasets",
+        "distributed",
+        "google_crc32c",
+        "graphviz",
+        "mlflow",
+        "numba",
+        "openpyxl",
+        "orjson",
+        "pyspark",
+    ),
     *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "yaml", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}

@@ -294,6 +294,23 @@ def test_samples_and_shards_of_the_older_api(place: str) -> None:
     assert len(Shard([1, 2])) == 2 and Sample(1).key != Sample(1).key
 
 
+def test_two_samples_of_one_key_are_refused_in_a_shard(tmp_path: Path) -> None:
+    store = MessagepackStore(str(tmp_path))
+    with pytest.raises(ValueError, match="two samples of a shard have the key 'a'"):
+        store.set(Shard([Sample(1, "a"), Sample(2, "a")]))
+    same = {"key": "a", "value": 1}
+    SquirrelStore(str(tmp_path), "msgpack").set(
+        [same, {"key": "b", "value": 2}, same, {"key": "../x", "value": 3}], "s"
+    )
+    with pytest.raises(DecodeError, match="shard 's': sample 2: its key, 'a', is that of another"):
+        list(store.get("s"))
+    pipe = IterableWrapper([str(tmp_path / "s.gz")]).read_records()
+    with pytest.raises(DecodeError, match=r"s\.gz: sample 2: its key"):
+        list(pipe)
+    with DataLoader2(pipe, bad_samples=BadSamples("skip")) as loader:
+        assert [sample.key for sample in loader] == ["a", "b"] and loader.stats()["skipped"] == 2
+
+
 def test_filesystem_store_keeps_files_in_folders(place: str) -> None:
     store = FilesystemStore(place)
     store.set(b"1", key="a/b/c.bin")

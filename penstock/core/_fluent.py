@@ -878,6 +878,30 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def read_excel(
+        self, sheet: str | None = None, *, storage_options: dict[str, Any] | None = None, name: str | None = None
+    ) -> IterDataPipe[dict[str, Any]]:
+        """Read sheets of Excel files: a path or URL becomes each row, as a dict (functional name: ``read_excel``).
+
+        See `penstock.pipes.table_rows.ExcelReader`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("read_excel", name, sheet, storage_options=storage_options)
+        return made
+
+    def read_feather(
+        self,
+        columns: list[str] | None = None,
+        *,
+        storage_options: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[dict[str, Any]]:
+        """Read Feather files: a path or URL becomes each row, as a dict (functional name: ``read_feather``).
+
+        See `penstock.pipes.table_rows.FeatherReader`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("read_feather", name, columns, storage_options=storage_options)
+        return made
+
     def read_from_gdrive(
         self, timeout: float | None = None, skip_on_error: bool = False, *, name: str | None = None, **kwargs: Any
     ) -> IterDataPipe[tuple[str, Any]]:

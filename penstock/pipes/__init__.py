@@ -69,6 +69,7 @@ from penstock.pipes.shuffled_flatmap import ShuffledFlatMapper
 from penstock.pipes.shuffler import Shuffler
 from penstock.pipes.slider import Slider
 from penstock.pipes.stream_reader import StreamReader
+from penstock.pipes.table_rows import ExcelReader, FeatherReader
 from penstock.pipes.tar_loader import TarArchiveLoader
 from penstock.pipes.tfrecord_loader import TFRecordLoader
 from penstock.pipes.threadpool_mapper import ThreadPoolMapper
@@ -103,11 +104,13 @@ __all__ = [
     "Dropper",
     "EndOnDiskCacheHolder",
     "Enumerator",
+    "ExcelReader",
     "ExecutorMapper",
     "Extractor",
     "FSSpecFileLister",
     "FSSpecFileOpener",
     "FSSpecSaver",
+    "FeatherReader",
     "FileLister",
     "FileOpener",
     "Filter",

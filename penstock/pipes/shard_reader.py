@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from itertools import chain, count, repeat
+from itertools import chain
 from typing import Any
 
 from penstock.core.bad import HOLE, Lossy
@@ -16,7 +16,7 @@ from penstock.files.remote import connected, ranged
 from penstock.pipes._nested import Part, nested_parts
 from penstock.serialization.blocks import ReadBytes
 from penstock.serialization.formats import FORMATS
-from penstock.serialization.sample import sampled
+from penstock.serialization.sample import keyed
 from penstock.serialization.shard import ShardReader, bare
 
 __all__ = ["JsonLinesReader", "MessagePackReader", "RecordReader"]
@@ -62,6 +62,7 @@ class _Part:
     ) -> None:
         self._reader = ShardReader(url, read, pipe._format, failed, **pipe.params)
         self._key = bare(url.rpartition("/")[2]) if pipe._with_keys else None
+        self._seen: set[str] = set()
         self._taken: Callable[[], int] = lambda: 0
         self.it: Iterator[Any] = chain.from_iterable(self._runs(*(place or (0, 0, 0))))
 
@@ -76,11 +77,9 @@ class _Part:
                 if self._taken() < skip:
                     raise StateError(f"{self._reader.path} has fewer samples than when its place was saved")
                 skip = 0
-            yield (
-                it
-                if self._key is None
-                else map(_sample, it, repeat(self._key), count(self._reader.run[1] + self._taken()))
-            )
+            if self._key is not None:
+                it = keyed(it, self._key, self._reader.failed, self._reader.run[1] + self._taken(), self._seen, Lossy)
+            yield it
 
 
 @functional_datapipe("read_messagepack")
@@ -204,7 +203,3 @@ class RecordReader(_ShardFiles):
             raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
         super().__init__(source_datapipe, storage_options, params)
         self._format = format
-
-
-def _sample(value: Any, key: str, number: int) -> Any:
-    return value if type(value) is Lossy else sampled(value, key, number)

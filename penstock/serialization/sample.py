@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-__all__ = ["Sample", "Shard", "check_key", "random_key", "sampled"]
+from penstock.core.errors import DecodeError
+
+__all__ = ["Sample", "Shard", "check_key", "keyed", "random_key"]
 
 _FORBIDDEN = re.compile(r"[/\\\x00-\x1f]")
 
@@ -91,8 +93,37 @@ def check_key(key: Any) -> str:
     return text
 
 
-def sampled(value: Any, shard: str, number: int) -> Sample:
-    """Return what was read as a `Sample`; one that was written without a key has its place as its key."""
-    if isinstance(value, dict) and value.keys() == {"key", "value"}:
-        return Sample(value["value"], value["key"])
-    return Sample(value, f"{shard}-{number}")
+def keyed(
+    values: Iterable[Any],
+    shard: str,
+    failed: Callable[[DecodeError], Any],
+    first: int = 0,
+    seen: set[str] | None = None,
+    hole: type | None = None,
+) -> Iterator[Any]:
+    """Yield what was read as `Sample` objects; one that was written without a key has its place as its key.
+
+    Args:
+        values: what was read.
+        shard: the shard's key.
+        failed: makes of an error what is yielded in a sample's place, or raises it.
+        first: the place of the first value in the shard.
+        seen: the keys of the shard so far.
+        hole: objects of this class are yielded as they are.
+    """
+    seen = set() if seen is None else seen
+    for number, value in enumerate(values, first):
+        if type(value) is hole:
+            yield value
+            continue
+        has_key = isinstance(value, dict) and value.keys() == {"key", "value"}
+        key = value["key"] if has_key else f"{shard}-{number}"
+        if key in seen:
+            yield failed(DecodeError(f"sample {number}: its key, {key!r}, is that of another sample of the shard"))
+            continue
+        seen.add(key)
+        try:
+            sample = Sample(value["value"] if has_key else value, key)
+        except ValueError as error:
+            sample = failed(DecodeError(f"sample {number}: {error}"))
+        yield sample

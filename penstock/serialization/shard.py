@@ -81,7 +81,7 @@ class ShardReader:
         self.path = path
         self._read = read
         self._decode = FORMATS[format].decode
-        self._failed = failed or self._raise
+        self.failed = failed or self._raise
         self._params = params
         self.run = [0, 0]  # the run that was yielded last: the byte at which it begins, and its first sample's number
 
@@ -104,12 +104,12 @@ class ShardReader:
                 if not has_blocks(head):
                     if bare(self.path) != self.path and not _is_compressed(head):
                         raise DecodeError("it is not compressed, as its name says, or its beginning is damaged")
-                    yield self._decode(self._naming(_inflated(_pieces(read), head)), self._failed, **self._params)
+                    yield self._decode(self._naming(_inflated(_pieces(read), head)), self.failed, **self._params)
                     return
             first = run[1]
             for block in read_blocks(read, run[0]):
                 self.run = [block.start, first]
-                samples = list(self._decode((block.data,), self._failed, first, **self._params))
+                samples = list(self._decode((block.data,), self.failed, first, **self._params))
                 if len(samples) != block.samples:
                     raise DecodeError(f"byte {block.start}: a block of {block.samples} samples has {len(samples)}")
                 yield iter(samples)

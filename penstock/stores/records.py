@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from penstock.serialization.sample import Sample, Shard, sampled
+from penstock.core.errors import DecodeError
+from penstock.serialization.sample import Sample, Shard, keyed
 from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer
 from penstock.stores.squirrel_store import SquirrelStore
 
@@ -42,12 +44,15 @@ class RecordStore(SquirrelStore):
             **kwargs: not looked at.
 
         Raises:
-            ValueError: the key cannot be the name of a file.
+            ValueError: the key cannot be the name of a file, or two samples have one key.
             TypeError: names the sample that the format has no word for. Nothing is written then.
         """
         if isinstance(value, (Sample, Shard)):
             key = value.key if key is None else key
         samples = list(value) if isinstance(value, (Shard, list)) else [value]
+        twice = [key for key, times in Counter(s.key for s in samples if isinstance(s, Sample)).items() if times > 1]
+        if twice:
+            raise ValueError(f"two samples of a shard have the key {twice[0]!r}")
         super().set([_as_dict(sample) for sample in samples], key, **kwargs)
 
     def get(self, key: Any, **kwargs: Any) -> Iterator[Sample]:
@@ -57,7 +62,11 @@ class RecordStore(SquirrelStore):
             FileNotFoundError: there is no such key.
             DecodeError: (when run) names the file, and the sample, line or byte.
         """
-        return (sampled(value, str(key), number) for number, value in enumerate(super().get(key, **kwargs)))
+
+        def fail(error: DecodeError) -> Any:
+            raise DecodeError(f"{self.url}: shard {str(key)!r}: {error}")
+
+        return keyed(super().get(key, **kwargs), str(key), fail)
 
     def sample(self, key: Any, number: int = 0) -> Sample:
         """Return one of the samples under a key. That costs a block.
@@ -65,7 +74,9 @@ class RecordStore(SquirrelStore):
         Raises:
             IndexError: there are fewer.
         """
-        return sampled(super().sample(key, number), str(key), number)
+        value = super().sample(key, number)
+        found: Sample = next(keyed([value], str(key), _raise, number))
+        return found
 
 
 class MessagepackStore(RecordStore):
@@ -83,6 +94,10 @@ class JsonlStore(RecordStore):
     """Shards of samples in JSON lines, under their keys. People can read the files: ``zcat shard_1.gz``."""
 
     _serializer = JsonSerializer
+
+
+def _raise(error: DecodeError) -> Any:
+    raise error
 
 
 def _as_dict(sample: Any) -> Any:
