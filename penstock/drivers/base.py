@@ -101,14 +101,17 @@ class MapDriver(IterDriver):
         keys = IterableSource(source).shuffle(size=shuffle_key_buffer, **(key_shuffle_kwargs or {}))
         for hook in key_hooks or ():
             keys = _hooked(keys, hook)
-        get = _Get(self, get_kwargs or {})
-        if max_workers is not None and max_workers <= 1:
-            items = keys.map(get)
-        else:
-            items = keys.async_map(get.whole, max(prefetch_buffer, 1), max_workers)
-        if flatten:
-            items = items.flatten()
+        threads = None if max_workers is None else max(max_workers, 1)
+        items = self._fetched(keys, threads, max(prefetch_buffer, 1), flatten, get_kwargs or {})
         return items.shuffle(size=shuffle_item_buffer, **(item_shuffle_kwargs or {}))
+
+    def _fetched(
+        self, keys: Composable[Any], threads: int | None, prefetch: int, flatten: bool, get_kwargs: dict[str, Any]
+    ) -> Composable[Any]:
+        """Return the stream of what is under keys. One thread is the one that runs the stream."""
+        get = _Get(self, get_kwargs)
+        found = keys.map(get) if threads == 1 else keys.async_map(get.whole, prefetch, threads)
+        return found.flatten() if flatten else found
 
     def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any] | Callable[[], Iterable[Any]]:
         return functools.partial(self.keys, **kwargs)

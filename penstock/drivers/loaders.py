@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from penstock.drivers.data_frame import CsvDriver
@@ -36,6 +36,7 @@ class RecordLoader(StoreDriver):
     """
 
     name = "record"
+    with_keys = True
     _class: ClassVar[type[RecordStore]] = RecordStore
 
     def __init__(
@@ -67,10 +68,6 @@ class RecordLoader(StoreDriver):
         if key_iterator is not None:
             kwargs["keys_iterable"] = key_iterator
         return super().get_iter(**kwargs)
-
-    def get(self, key: Any, **kwargs: Any) -> Iterator[Sample]:
-        """Return the samples under a key, to be iterated over."""
-        return self.store.get(key, **kwargs)
 
 
 class MessagePackDataLoader(RecordLoader):

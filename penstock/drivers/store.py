@@ -8,8 +8,16 @@ from typing import Any
 from penstock.core.pipe import IterDataPipe
 from penstock.drivers._keys import Keys
 from penstock.drivers.base import MapDriver
-from penstock.iterstream.base import Composable
-from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer, SquirrelSerializer
+from penstock.files.remote import get_protocol
+from penstock.iterstream.base import Composable, Step
+from penstock.pipes.shard_reader import Failed, Patient, ShardReaders
+from penstock.serialization.serializers import (
+    FormatSerializer,
+    JsonSerializer,
+    MessagepackSerializer,
+    SquirrelSerializer,
+)
+from penstock.serialization.shard import ShardReader
 from penstock.stores.squirrel_store import SquirrelStore
 
 __all__ = ["JsonlDriver", "MessagepackDriver", "StoreDriver"]
@@ -32,6 +40,7 @@ class StoreDriver(MapDriver):
     """
 
     name = "store_driver"
+    with_keys = False  # samples are `Sample` objects
 
     def __init__(
         self,
@@ -59,7 +68,10 @@ class StoreDriver(MapDriver):
         return self.store
 
     def get_iter(self, flatten: bool = True, **kwargs: Any) -> Composable[Any]:  # type: ignore[override]
-        """Return a stream of samples; of whole shards if not ``flatten``. See `MapDriver.get_iter`."""
+        """Return a stream of samples; of whole shards if not ``flatten``. See `MapDriver.get_iter`.
+
+        Where ``max_workers`` is not given, a store in local files is read where the stream runs.
+        """
         return super().get_iter(flatten=flatten, **kwargs)
 
     def keys(self, **kwargs: Any) -> Iterator[str]:
@@ -72,6 +84,16 @@ class StoreDriver(MapDriver):
 
     def _key_source(self, kwargs: dict[str, Any]) -> IterDataPipe[Any]:
         return Keys(self, self.url, kwargs)
+
+    def _fetched(
+        self, keys: Composable[Any], threads: int | None, prefetch: int, flatten: bool, get_kwargs: dict[str, Any]
+    ) -> Composable[Any]:
+        if threads is None and get_protocol(self.url) == "file" and "protocol" not in self.storage_options:
+            threads = 1  # decoding holds the interpreter's lock: 10 us a sample on threads, 5 without
+        own = type(self).get is StoreDriver.get and isinstance(self._serializer, (FormatSerializer, str))
+        if threads == 1 and flatten and own and not get_kwargs:
+            return Step(_Shards(keys, self))
+        return super()._fetched(keys, threads, prefetch, flatten, get_kwargs)
 
 
 class MessagepackDriver(StoreDriver):
@@ -128,6 +150,17 @@ class JsonlDriver(StoreDriver):
     ) -> None:
         _refuse_store(self, kwargs)
         super().__init__(url, JsonSerializer(deser_hook), storage_options, **kwargs)
+
+
+class _Shards(ShardReaders):
+    """The samples of the shards whose keys the source gives."""
+
+    def __init__(self, keys: IterDataPipe[Any], driver: StoreDriver) -> None:
+        self.source_datapipe = keys
+        self.driver = driver
+
+    def reader(self, item: Any, failed: Failed | None, patient: Patient) -> tuple[ShardReader, str | None]:
+        return self.driver.store.reader(item, failed, patient), str(item) if self.driver.with_keys else None
 
 
 def _refuse_store(driver: StoreDriver, kwargs: dict[str, Any]) -> None:

@@ -19,49 +19,55 @@ from penstock.serialization.formats import FORMATS
 from penstock.serialization.sample import keyed
 from penstock.serialization.shard import ShardReader, bare
 
-__all__ = ["JsonLinesReader", "MessagePackReader", "RecordReader"]
+__all__ = ["JsonLinesReader", "MessagePackReader", "RecordReader", "ShardReaders"]
 
 
-class _ShardFiles(IterDataPipe[Any]):
-    _format: str
-    _with_keys = False
+Failed = Callable[[DecodeError], Any]
+Patient = Callable[[ReadBytes], ReadBytes]
 
-    def __init__(
-        self, source_datapipe: IterDataPipe[str], storage_options: dict[str, Any] | None, params: dict[str, Any]
-    ) -> None:
-        self.source_datapipe = check_source(self, source_datapipe)
-        self.storage_options = storage_options
-        self.params = params
+
+class ShardReaders(IterDataPipe[Any]):
+    """The samples of shards, whatever names them: what is behind the pipes below, and behind drivers of stores.
+
+    State: the byte at which the block begins, its first sample's number, and the samples taken from it.
+    """
+
+    source_datapipe: IterDataPipe[Any]
+
+    def reader(self, item: Any, failed: Failed | None, patient: Patient) -> tuple[ShardReader, str | None]:
+        """Return what reads the shard that an item names; and its key, if samples are to come with keys.
+
+        Args:
+            item: of the source.
+            failed: what a sample becomes that cannot be read; None if it is to be raised.
+            patient: wraps what reads bytes, for trying again.
+        """
+        raise NotImplementedError
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         bad, where = ctx.bad, ctx.place(self) if ctx.bad is not None else {}
 
-        def open_part(url: str, place: Any) -> Part[Any]:
+        def open_part(item: Any, place: Any) -> Part[Any]:
             def failed(error: DecodeError) -> Lossy:
                 assert bad is not None
-                return Lossy(HOLE, [bad.loss(str(url), DecodeError(f"{url}: {error}"), where)])
+                named = error if str(error).startswith(reader.path) else DecodeError(f"{reader.path}: {error}")
+                return Lossy(HOLE, [bad.loss(item, named, where)])
 
-            read = ranged(*connected(str(url), self.storage_options or {}))
-            if bad is None:
-                return _Part(self, str(url), read, place, None)
-            return _Part(self, str(url), bad.patient(read, ctx.loose), place, failed)
+            def patient(read: ReadBytes) -> ReadBytes:
+                return read if bad is None else bad.patient(read, ctx.loose)
+
+            reader, key = self.reader(item, None if bad is None else failed, patient)
+            return _Part(reader, key, place)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
 
 class _Part:
-    """One file, being read."""
+    """One shard, being read."""
 
-    def __init__(
-        self,
-        pipe: _ShardFiles,
-        url: str,
-        read: ReadBytes,
-        place: list[int] | None,
-        failed: Callable[[DecodeError], Any] | None,
-    ) -> None:
-        self._reader = ShardReader(url, read, pipe._format, failed, **pipe.params)
-        self._key = bare(url.rpartition("/")[2]) if pipe._with_keys else None
+    def __init__(self, reader: ShardReader, key: str | None, place: list[int] | None) -> None:
+        self._reader = reader
+        self._key = key
         self._seen: set[str] = set()
         self._taken: Callable[[], int] = lambda: 0
         self.it: Iterator[Any] = chain.from_iterable(self._runs(*(place or (0, 0, 0))))
@@ -80,6 +86,24 @@ class _Part:
             if self._key is not None:
                 it = keyed(it, self._key, self._reader.failed, self._reader.run[1] + self._taken(), self._seen, Lossy)
             yield it
+
+
+class _ShardFiles(ShardReaders):
+    _format: str
+    _with_keys = False
+
+    def __init__(
+        self, source_datapipe: IterDataPipe[str], storage_options: dict[str, Any] | None, params: dict[str, Any]
+    ) -> None:
+        self.source_datapipe = check_source(self, source_datapipe)
+        self.storage_options = storage_options
+        self.params = params
+
+    def reader(self, item: Any, failed: Failed | None, patient: Patient) -> tuple[ShardReader, str | None]:
+        url = str(item)
+        read = patient(ranged(*connected(url, self.storage_options or {})))
+        key = bare(url.rpartition("/")[2]) if self._with_keys else None
+        return ShardReader(url, read, self._format, failed, **self.params), key
 
 
 @functional_datapipe("read_messagepack")

@@ -56,7 +56,7 @@ _NOTHING = b"\x03\0" + bytes(8)  # the rest of a gzip member
 _ZSTD = b"\x5e\x2a\x4d\x18"
 _MARK = b"PS"
 _HEAD_BYTES = 16  # of a note; as many tell its size
-_TRIED_BYTES = 1 << 13  # of a block, to see whether compressing it is worth its time
+_TRIED_BYTES = 1 << 12  # of a block, to see whether compressing it is worth its time
 _TAIL_BYTES = 1 << 16  # read at once for the index: that of 8,000 blocks, a gigabyte
 
 

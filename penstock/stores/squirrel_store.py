@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain, islice
 from typing import Any
 
 from penstock.core.errors import DecodeError
 from penstock.files.remote import ranged
-from penstock.serialization.blocks import COMPRESSIONS, Index
+from penstock.serialization.blocks import COMPRESSIONS, Index, ReadBytes
 from penstock.serialization.sample import check_key, random_key
 from penstock.serialization.serializers import (
     FormatSerializer,
@@ -119,7 +119,7 @@ class SquirrelStore(FolderStore):
         """
         index = self.index(key)
         if index is not None:
-            return self._reader(path_of(key)).sample(index, number)
+            return self.reader(key).sample(index, number)
         found = next(islice(self.get(key), number, None), _NONE) if number >= 0 else _NONE
         if found is _NONE:
             raise IndexError(f"shard {key!r} of {self.url} has no sample {number}")
@@ -140,7 +140,7 @@ class SquirrelStore(FolderStore):
         """Return where the samples of a shard are, None if it does not say so. It is read once."""
         key = path_of(key)
         if key not in self._indexes and isinstance(self.serializer, FormatSerializer):
-            index = self._reader(key).index()
+            index = self.reader(key).index()
             if index is not None:
                 self._indexes[key] = index
         return self._indexes.get(key)
@@ -172,11 +172,25 @@ class SquirrelStore(FolderStore):
 
     def _samples(self, key: str, kwargs: dict[str, Any]) -> Iterator[Any]:
         if isinstance(self.serializer, FormatSerializer):
-            return chain.from_iterable(self._reader(key, **kwargs).samples())
+            return chain.from_iterable(self.reader(key, **kwargs).samples())
         return iter(self.serializer.deserialize_shard_from_file(f"{self._folder}/{key}.gz", fs=self.fs, **kwargs))
 
-    def _reader(self, key: str, **params: Any) -> ShardReader:
-        """Return what reads a shard. Under which of its two names it is shows with the first request."""
+    def reader(
+        self,
+        key: Any,
+        failed: Callable[[DecodeError], Any] | None = None,
+        patient: Callable[[ReadBytes], ReadBytes] = lambda read: read,
+        **params: Any,
+    ) -> ShardReader:
+        """Return what reads a shard. Under which of its two names it is shows with the first request.
+
+        Args:
+            key: the shard's.
+            failed: see `ShardReader`.
+            patient: wraps what reads bytes, for trying again.
+            **params: of the format; they win over the serializer's.
+        """
+        key = path_of(key)
         assert isinstance(self.serializer, FormatSerializer)
         own = COMPRESSIONS[self.serializer.compression]
         ends = [own, *(end for end in COMPRESSIONS.values() if end != own)]
@@ -191,9 +205,8 @@ class SquirrelStore(FolderStore):
                     ends.pop(0)
                     reader.path = f"{self.url}/{key}{ends[0]}"
 
-        reader = ShardReader(
-            f"{self.url}/{key}{own}", read, self.serializer.format, **{**self.serializer.params, **params}
-        )
+        params = {**self.serializer.params, **params}
+        reader = ShardReader(f"{self.url}/{key}{own}", patient(read), self.serializer.format, failed, **params)
         return reader
 
     def _set_by(self, serializer: SquirrelSerializer, samples: list[Any], key: str, kwargs: dict[str, Any]) -> None:
