@@ -79,6 +79,7 @@ def write_files(folder: Path) -> None:
     for name, chunk in (("x", 2), ("y", 3)):
         group.create_array(name, data=np.arange(10).reshape(5, 2), chunks=(chunk, 2))
     pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
+    pq.write_table(rows, folder / "b.parquet", row_group_size=3)
     for name in ("a", "b"):
         (folder / "store").mkdir(exist_ok=True)
         (folder / "store" / name).write_text(name)
@@ -98,7 +99,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     urls = [f"{store}/a", f"{store}/b"]
     ais = "http://localhost:1"
     hashes = {str(text): hashlib.sha256(b"text").hexdigest()}
-    zarrs = str(folder / "a.zarr")
+    zarrs, parquet = str(folder / "a.zarr"), str(folder / "b.parquet")
     rows = IterableWrapper([(i, str(i)) for i in range(5)])
     yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
     yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
@@ -118,6 +119,8 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "load_from_xz", Case(lambda: opened(folder / "a.xz").load_from_xz())
     yield "load_from_zip", Case(lambda: opened(folder / "a.zip").load_from_zip(length=3), 3)
     yield "list_zarr_chunks", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(["x"]), 3)
+    yield "list_row_groups", Case(lambda: IterableWrapper([parquet] * 2).list_row_groups(), 4)
+    yield "read_parquet", Case(lambda: IterableWrapper([parquet]).list_row_groups().read_parquet(batch_size=2))
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
     yield "open_zarr", Case(lambda: IterableWrapper([zarrs]).open_zarr().map(lambda pair: sorted(pair[1])), 1)
     yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)

@@ -42,8 +42,10 @@ if TYPE_CHECKING:
     from penstock.core.pipe import IterDataPipe, MapDataPipe
     from penstock.pipes._agreement import Policy
     from penstock.pipes._columns import Columns
+    from penstock.pipes._condition import Condition
     from penstock.pipes.handle import StreamWrapper
     from penstock.pipes.sharding import SHARDING_PRIORITIES
+    from penstock.serialization.columns import Conversion
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)

@@ -19,8 +19,10 @@ if TYPE_CHECKING:
     from penstock.core.pipe import IterDataPipe, MapDataPipe
     from penstock.pipes._agreement import Policy
     from penstock.pipes._columns import Columns
+    from penstock.pipes._condition import Condition
     from penstock.pipes.handle import StreamWrapper
     from penstock.pipes.sharding import SHARDING_PRIORITIES
+    from penstock.serialization.columns import Conversion
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -434,6 +436,23 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.object_stores.S3FileLister`.
         """
         made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
+        return made
+
+    def list_row_groups(
+        self,
+        groups: int = 1,
+        *,
+        filter: Condition | None = None,
+        storage_options: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[tuple[str, int, int]]:
+        """List Parquet's row groups: ``url`` becomes each ``(url, first, stop)`` (functional name: ``list_row_groups``).
+
+        See `penstock.pipes.parquet_reader.RowGroupLister`.
+        """
+        made: IterDataPipe[tuple[str, int, int]] = self._make(
+            "list_row_groups", name, groups, filter=filter, storage_options=storage_options
+        )
         return made
 
     def list_zarr_chunks(
@@ -970,6 +989,35 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[Any] = self._make(
             "read_messagepack", name, storage_options=storage_options, allow_pickle=allow_pickle, use_list=use_list
+        )
+        return made
+
+    def read_parquet(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        use_threads: bool = False,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read Parquet files: ``url`` becomes batches of its columns (functional name: ``read_parquet``).
+
+        See `penstock.pipes.parquet_reader.ParquetReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_parquet",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            storage_options=storage_options,
+            conversion=conversion,
+            use_threads=use_threads,
         )
         return made
 

@@ -51,6 +51,7 @@ from penstock.pipes.object_stores import AISFileLister, AISFileLoader, S3FileLis
 from penstock.pipes.opener import FileOpener
 from penstock.pipes.paragraphs import ParagraphAggregator
 from penstock.pipes.parquet_loader import ParquetDataFrameLoader
+from penstock.pipes.parquet_reader import ParquetReader, RowGroupLister
 from penstock.pipes.pin_memory import PinMemory
 from penstock.pipes.prefetcher import Prefetcher
 from penstock.pipes.random_splitter import RandomSplitter
@@ -152,6 +153,7 @@ __all__ = [
     "OnlineReader",
     "ParagraphAggregator",
     "ParquetDataFrameLoader",
+    "ParquetReader",
     "PinMemory",
     "Prefetcher",
     "RandomFilter",
@@ -162,6 +164,7 @@ __all__ = [
     "Repeater",
     "RoundRobinDemultiplexer",
     "RoutedDecoder",
+    "RowGroupLister",
     "Rows2Columnar",
     "S3FileLister",
     "S3FileLoader",

@@ -1,0 +1,311 @@
+"""What reads tables into batches of columns: behind ``read_parquet`` and ``read_arrow``.
+
+A stream holds one open file, and reads it by groups (row groups, record batches). A group is decoded in *blocks* of
+some thousand rows; a block is converted in one go, and cut into batches, which are views of it. That is several times
+faster than decoding and converting each small batch by itself.
+
+The first file that is read says which columns there are, and of which types; another file must have the same. The
+state names that file, so that it is asked again after a restart.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import closing
+from functools import lru_cache
+from typing import Any, ClassVar, Final
+
+from penstock.core.bad import HOLE, Lossy
+from penstock.core.context import Context
+from penstock.core.errors import DecodeError, StateError
+from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.stream import State, Stream
+from penstock.pipes._batches import sliced
+from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
+from penstock.pipes._nested import nested_parts
+from penstock.pipes._table_files import TableFile, naming
+from penstock.serialization.columns import Conversion
+
+__all__ = ["TableReader", "check_columns", "span_of"]
+
+_BLOCK_ROWS: Final = 1 << 16
+_BLOCK_BYTES: Final = 16 << 20
+_FOOTERS: Final = 32  # of how many files a stream keeps the footers: spans of one file come again and again
+FORMS: Final = ("numpy", "torch", "arrow")
+
+
+class TableReader(IterDataPipe[Any]):
+    """Files of tables as batches of columns.
+
+    State: the source's, the group and how many of its rows have been given; and which file was the first.
+    """
+
+    _unit: ClassVar[str]
+
+    def __init__(
+        self,
+        source_datapipe: IterDataPipe[Any],
+        columns: Sequence[str] | None,
+        filter: Condition | None,
+        batch_size: int | None,
+        as_: str,
+        storage_options: dict[str, Any] | None,
+        conversion: Conversion | None,
+    ) -> None:
+        self.source_datapipe = check_source(self, source_datapipe)
+        self.columns = check_columns(columns)
+        self.condition = check_condition(filter)
+        if batch_size is not None and batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        if as_ not in FORMS:
+            raise ValueError(f"as_ must be one of {', '.join(FORMS)}, got {as_!r}")
+        self.batch_size = batch_size
+        self.as_ = as_
+        self.storage_options = storage_options or {}
+        self.conversion = conversion
+
+    def opened(self, url: str, patient: Callable[[Any], Any], footer: Any) -> TableFile:
+        """Open a file; ``footer`` is what it had when it was opened before, if anything."""
+        raise NotImplementedError
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        name = ctx.name(self)
+        saved = ctx.own(self, state) or [None, None, None]
+        run = _Run(self, ctx, saved[2])
+        inner = nested_parts(self, self.source_datapipe, run.open_part, ctx, state and {name: saved[:2]})
+
+        def tell() -> State:
+            here = inner.state()
+            if here is None and run.first is None:
+                return None
+            return {name: [*(here[name] if here else (None, None)), run.first]}
+
+        return Stream(inner.it, tell, closers=(inner,))
+
+
+class _Run:
+    """One stream: the parameters of its pipe, made ready, and what the first file said.
+
+    Attributes:
+        first: the file that says which columns there are; None while none has been read.
+    """
+
+    def __init__(self, pipe: TableReader, ctx: Context, first: str | None) -> None:
+        self.first = first
+        self._pipe, self._ctx = pipe, ctx
+        self._expression = None if pipe.condition is None else as_expression(pipe.condition)
+        self._schema: Any = None
+        conversion = pipe.conversion or Conversion()
+        forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": conversion.to_torch, "arrow": None}
+        self._convert: Callable[[Any], Any] | None = forms[pipe.as_]
+        self._about = lru_cache(_FOOTERS)(lambda url: _About())
+
+    def open_part(self, item: Any, place: Any) -> _Part:
+        url, start, stop = span_of(item)
+        about = self._about(url)
+        file = self._opened(url, about)
+        try:
+            if about.names is None:
+                self._check(url, file, about)
+            _check_span(url, file, start, stop, place)
+        except BaseException:
+            file.close()
+            raise
+        return _Part(self, url, file, about, start, stop, place)
+
+    def items(self, batch: Any, size: int, place: list[int]) -> Iterator[Any]:
+        """Yield the batches of a block, and move the place behind each."""
+        convert = self._convert
+        converted = batch if convert is None else convert(batch)
+        rows = batch.num_rows
+        if rows <= size:
+            place[1] += rows
+            yield converted
+            return
+        for low in range(0, rows, size):
+            high = min(low + size, rows)
+            place[1] += high - low
+            yield sliced(converted, low, high)
+
+    def batch_rows(self, file: TableFile, group: int) -> tuple[int, int]:
+        """Return how many rows a batch has, and a block, which is as long as some batches."""
+        fitting = max(1, min(_BLOCK_ROWS, _BLOCK_BYTES // max(file.row_bytes(group), 1)))
+        size = self._pipe.batch_size or fitting
+        return size, max(1, fitting // size) * size
+
+    def filtered(self, batch: Any, url: str, about: _About) -> Any:
+        if self._expression is not None:
+            with naming(url):
+                batch = batch.filter(self._expression)
+        assert about.names is not None
+        if len(about.names) < len(about.read):
+            batch = batch.select(about.names)
+        if not batch.schema.equals(self._schema):  # in what a field may be null, or in metadata
+            import pyarrow as pa
+
+            batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
+        return batch
+
+    @property
+    def filters(self) -> bool:
+        return self._expression is not None
+
+    def lost(self, url: str, group: int, error: Exception) -> Lossy:
+        """Return the hole that stands for the rest of a group; raise the error where nothing may be lost."""
+        bad = self._ctx.bad
+        if bad is None:
+            raise error
+        return Lossy(HOLE, [bad.loss([url, group, group + 1], error, self._ctx.place(self._pipe))])
+
+    def _opened(self, url: str, about: _About) -> TableFile:
+        bad, loose = self._ctx.bad, self._ctx.loose
+        file = self._pipe.opened(url, lambda read: read if bad is None else bad.patient(read, loose), about.footer)
+        about.footer = getattr(file, "footer", None)
+        return file
+
+    def _check(self, url: str, file: TableFile, about: _About) -> None:
+        """Find out which columns to read of a file, and whether it has them."""
+        there = file.schema.names
+        if self._schema is None and self.first is not None and self.first != url:
+            with closing(self._opened(self.first, self._about(self.first))) as first:
+                self._schema = self._wanted(self.first, first)
+        found = self._wanted(url, file)
+        if self._schema is None:
+            self._schema, self.first = found, self.first or url
+        else:
+            _check_same(url, found, self.first, self._schema)
+        names = self._schema.names
+        if self._expression is not None:
+            looked_at = columns_of(self._expression, file.schema, url)
+            about.kept = file.kept(self._expression)
+        else:
+            looked_at = []
+        about.read = [*names, *(name for name in there if name in looked_at and name not in names)]
+        about.names = names
+
+    def _wanted(self, url: str, file: TableFile) -> Any:
+        """Return the schema of the columns that are wanted of a file."""
+        import pyarrow as pa
+
+        schema = file.schema
+        names = schema.names if self._pipe.columns is None else self._pipe.columns
+        twice = sorted({name for name in names if schema.names.count(name) > 1}) if len(set(names)) < len(names) else []
+        if twice:
+            raise DecodeError(f"{url} has more than one column {', '.join(map(repr, twice))}")
+        missing = [name for name in names if name not in schema.names]
+        if missing:
+            raise DecodeError(
+                f"{url} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, schema.names[:50]))}"
+            )
+        return pa.schema([schema.field(name) for name in names])
+
+
+class _About:
+    """What is known of a file that has been opened once."""
+
+    def __init__(self) -> None:
+        self.footer: Any = None
+        self.names: list[str] | None = None  # the columns that are given
+        self.read: list[str] = []  # those that are read: the filter may look at others
+        self.kept: Collection[int] | None = None
+
+
+class _Part:
+    """One file, or some groups of it, being read."""
+
+    def __init__(
+        self, run: _Run, url: str, file: TableFile, about: _About, start: int, stop: int | None, place: Any
+    ) -> None:
+        self._place: list[int] = list(place or (start, 0))
+        self.it = self._items(run, url, file, about, stop)
+
+    def tell(self) -> list[int]:
+        return list(self._place)
+
+    def _items(self, run: _Run, url: str, file: TableFile, about: _About, stop: int | None) -> Iterator[Any]:
+        try:
+            while (group := self._place[0]) < (file.groups if stop is None else min(stop, file.groups)):
+                hole = None
+                if about.kept is None or group in about.kept:
+                    try:
+                        yield from self._group(run, url, file, about, group)
+                    except (DecodeError, OSError) as error:
+                        hole = run.lost(url, group, error)
+                self._place = [group + 1, 0]
+                if hole is not None:
+                    yield hole
+        finally:
+            file.close()
+
+    def _group(self, run: _Run, url: str, file: TableFile, about: _About, group: int) -> Iterator[Any]:
+        skip, rows = self._place[1], file.rows(group)
+        if rows is not None and not run.filters:
+            if skip > rows:
+                raise StateError(f"{url}: {file.unit} {group} has {rows} rows, and its saved place is behind {skip}")
+            if skip == rows:
+                return
+        size, block = run.batch_rows(file, group)
+        for batch in file.blocks(group, about.read, block):
+            batch = run.filtered(batch, url, about)
+            if skip:
+                passed = min(skip, batch.num_rows)
+                skip, batch = skip - passed, batch.slice(passed)
+            if batch.num_rows:
+                items = run.items(batch, size, self._place)
+                try:
+                    first = next(items)
+                except (ValueError, TypeError) as error:  # of the conversion, which comes first
+                    raise DecodeError(f"{url}: {file.unit} {group}: {error}") from error
+                yield first
+                yield from items
+        if skip:
+            raise StateError(f"{url}: {file.unit} {group} has {skip} rows fewer than when its place was saved")
+
+
+def span_of(item: Any) -> tuple[str, int, int | None]:
+    """Return the file that an item of a source names, and which of its groups: from, and up to (None: the end)."""
+    if isinstance(item, (tuple, list)) and len(item) == 3:
+        url, start, stop = item
+        return os.fspath(url), start, stop
+    if isinstance(item, (str, os.PathLike)):
+        return os.fspath(item), 0, None
+    raise TypeError(f"a path or URL, or a span of groups (url, start, stop), is expected, but got {item!r:.200}")
+
+
+def _check_span(url: str, file: TableFile, start: int, stop: int | None, place: Any) -> None:
+    """Raise unless a file has the groups that a span and a saved place name."""
+    last = file.groups if stop is None else stop
+    if not 0 <= start <= last <= file.groups:
+        raise DecodeError(f"{url} has {file.groups} {file.unit}s, and {start} to {last} are asked for")
+    if place is not None and not start <= place[0] <= last:
+        raise StateError(f"{url} has {file.unit}s up to {last}, and its saved place is in {place[0]}: it has changed")
+
+
+def check_columns(columns: Sequence[str] | None) -> list[str] | None:
+    """Return the names of columns. TypeError for one name, ValueError for none and for one that comes twice."""
+    if isinstance(columns, str):
+        raise TypeError(f"columns must be a list of names, got {columns!r}")
+    if columns is None:
+        return None
+    names = list(columns)
+    if not names or len(set(names)) < len(names):
+        raise ValueError(f"columns must be names that differ, at least one, got {names}")
+    return names
+
+
+def _check_same(url: str, found: Any, first: str | None, wanted: Any) -> None:
+    """Raise DecodeError unless two files have the same columns, in any order."""
+    types = {field.name: field.type for field in found}
+    others = {field.name: field.type for field in wanted}
+    if types == others:
+        return
+    less = [f"no {name!r}" for name in others if name not in types]
+    more = [f"{name!r} as well" for name in types if name not in others]
+    changed = [
+        f"{name!r} as {types[name]} and not {kind}"
+        for name, kind in others.items()
+        if name in types and types[name] != kind
+    ]
+    said = ", ".join([*less, *changed, *more][:20])
+    raise DecodeError(f"{url} has other columns than {first}, the first file that was read: {said}; name `columns`")
