@@ -121,6 +121,8 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "list_zarr_chunks", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(["x"]), 3)
     yield "list_row_groups", Case(lambda: IterableWrapper([parquet] * 2).list_row_groups(), 4)
     yield "read_parquet", Case(lambda: IterableWrapper([parquet]).list_row_groups().read_parquet(batch_size=2))
+    yield "list_record_batches", Case(lambda: IterableWrapper([str(folder / "a.feather")]).list_record_batches(2), 2)
+    yield "read_arrow", Case(lambda: IterableWrapper([str(folder / "a.feather")]).read_arrow(batch_size=1))
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
     yield "open_zarr", Case(lambda: IterableWrapper([zarrs]).open_zarr().map(lambda pair: sorted(pair[1])), 1)
     yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)

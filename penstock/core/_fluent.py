@@ -438,6 +438,18 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
         return made
 
+    def list_record_batches(
+        self, groups: int = 1, *, storage_options: dict[str, Any] | None = None, name: str | None = None
+    ) -> IterDataPipe[tuple[str, int, int]]:
+        """List record batches: ``url`` becomes each ``(url, first, stop)`` (functional name: ``list_record_batches``).
+
+        See `penstock.pipes.arrow_reader.RecordBatchLister`.
+        """
+        made: IterDataPipe[tuple[str, int, int]] = self._make(
+            "list_record_batches", name, groups, storage_options=storage_options
+        )
+        return made
+
     def list_row_groups(
         self,
         groups: int = 1,
@@ -894,6 +906,33 @@ class IterFluent(Generic[T_co]):
         """
         made: list[IterDataPipe[T_co]] | IterDataPipe[T_co] = self._make(
             "random_split", name, weights, seed, total_length, target
+        )
+        return made
+
+    def read_arrow(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read Arrow's IPC files: ``url`` becomes batches of its columns (functional name: ``read_arrow``).
+
+        See `penstock.pipes.arrow_reader.ArrowReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_arrow",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            storage_options=storage_options,
+            conversion=conversion,
         )
         return made
 

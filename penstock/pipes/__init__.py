@@ -4,6 +4,7 @@ import penstock.pipes.map  # noqa: F401  # registers what leads from a MapDataPi
 from penstock.core.chunk import DataChunk
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.registry import functional_datapipe
+from penstock.pipes.arrow_reader import ArrowReader, RecordBatchLister
 from penstock.pipes.async_mapper import BatchAsyncMapper
 from penstock.pipes.batch_mapper import BatchMapper
 from penstock.pipes.batcher import Batcher, UnBatcher
@@ -88,6 +89,7 @@ __all__ = [
     "SHARDING_PRIORITIES",
     "AISFileLister",
     "AISFileLoader",
+    "ArrowReader",
     "BatchAsyncMapper",
     "BatchMapper",
     "Batcher",
@@ -160,6 +162,7 @@ __all__ = [
     "RandomMapper",
     "RandomSplitter",
     "RarArchiveLoader",
+    "RecordBatchLister",
     "RecordReader",
     "Repeater",
     "RoundRobinDemultiplexer",

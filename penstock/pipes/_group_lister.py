@@ -6,13 +6,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from penstock.core.context import Context
-from penstock.core.errors import StateError
-from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.errors import PenstockError, StateError
+from penstock.core.pipe import IterDataPipe, check_source, no_length
 from penstock.core.stream import State, Stream, sequence_stream
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_reader import span_of
+from penstock.pipes.wrapper import IterableWrapper
 
-__all__ = ["GroupLister", "listed_groups"]
+__all__ = ["GroupLister", "count_of_groups", "listed_groups"]
 
 
 class GroupLister(IterDataPipe[tuple[str, int, int]]):
@@ -45,6 +46,17 @@ class _Spans:
         stream = sequence_stream(spans, given)
         self.it: Iterator[tuple[str, int, int]] = stream.it
         self.tell = lambda: [stream.state(), seen]
+
+
+def count_of_groups(pipe: GroupLister) -> int:
+    """Return how many spans a lister gives. TypeError where that cannot be known ahead."""
+    source = pipe.source_datapipe
+    if not isinstance(source, IterableWrapper) or not isinstance(source.iterable, (list, tuple)):
+        raise no_length(pipe)
+    try:
+        return sum(len(listed_groups(pipe, span_of(item)[0])) for item in source.iterable)
+    except (PenstockError, OSError, TypeError):
+        raise no_length(pipe) from None
 
 
 def listed_groups(pipe: GroupLister, url: str) -> list[tuple[str, int, int]]:

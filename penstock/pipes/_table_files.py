@@ -15,7 +15,7 @@ from penstock.files.remote import connected, ranged
 __all__ = ["ArrowFile", "ParquetFile", "TableFile", "naming"]
 
 _Read = Callable[[int, int], bytes]
-_STREAMED_BYTES = 8 << 20  # column chunks above this are read piece by piece, where that takes no requests
+_STREAMED_BYTES = 2 << 20  # column chunks above this are read piece by piece, where that takes no requests
 _PIECE_BYTES = 1 << 20
 
 

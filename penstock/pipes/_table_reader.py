@@ -4,8 +4,9 @@ A stream holds one open file, and reads it by groups (row groups, record batches
 some thousand rows; a block is converted in one go, and cut into batches, which are views of it. That is several times
 faster than decoding and converting each small batch by itself.
 
-The first file that is read says which columns there are, and of which types; another file must have the same. The
-state names that file, so that it is asked again after a restart.
+The first file says which columns there are, and of which types; another file must have the same. It is the first of
+the list that the pipe reads from, whoever reads what of it; where there is none (a listing, a user's pipe), the first
+one that the stream itself reads. The state names it, so that it is asked again after a restart.
 """
 
 from __future__ import annotations
@@ -25,13 +26,19 @@ from penstock.pipes._batches import sliced
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_files import TableFile, naming
+from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.columns import Conversion
 
-__all__ = ["TableReader", "check_columns", "span_of"]
+__all__ = ["TableReader", "check_columns", "listed_urls", "span_of"]
 
 _BLOCK_ROWS: Final = 1 << 16
 _BLOCK_BYTES: Final = 16 << 20
 _FOOTERS: Final = 32  # of how many files a stream keeps the footers: spans of one file come again and again
+# Steps that may stand between a list of files and its reader.
+_KEEP_ITEMS: Final = {
+    *("shuffle", "sharding_filter", "sharding_round_robin_dispatch", "prefetch", "header", "cycle", "repeat"),
+    *("list_row_groups", "list_record_batches"),
+}
 FORMS: Final = ("numpy", "torch", "arrow")
 
 
@@ -141,7 +148,7 @@ class _Run:
         assert about.names is not None
         if len(about.names) < len(about.read):
             batch = batch.select(about.names)
-        if not batch.schema.equals(self._schema):  # in what a field may be null, or in metadata
+        if not batch.schema.equals(self._schema, check_metadata=True):  # in what a field may be null, or in metadata
             import pyarrow as pa
 
             batch = pa.RecordBatch.from_arrays(batch.columns, schema=self._schema)
@@ -167,9 +174,8 @@ class _Run:
     def _check(self, url: str, file: TableFile, about: _About) -> None:
         """Find out which columns to read of a file, and whether it has them."""
         there = file.schema.names
-        if self._schema is None and self.first is not None and self.first != url:
-            with closing(self._opened(self.first, self._about(self.first))) as first:
-                self._schema = self._wanted(self.first, first)
+        if self._schema is None:
+            self._ask_first(url)
         found = self._wanted(url, file)
         if self._schema is None:
             self._schema, self.first = found, self.first or url
@@ -183,6 +189,19 @@ class _Run:
             looked_at = []
         about.read = [*names, *(name for name in there if name in looked_at and name not in names)]
         about.names = names
+
+    def _ask_first(self, url: str) -> None:
+        """Ask the first file for the schema, unless it is the one that is being opened anyway, or cannot be read."""
+        for first in listed_urls(self._pipe.source_datapipe) if self.first is None else [self.first]:
+            if first == url:
+                return
+            try:
+                with closing(self._opened(first, self._about(first))) as file:
+                    self._schema, self.first = self._wanted(first, file), first
+                return
+            except (DecodeError, OSError):
+                if self.first is not None:
+                    raise
 
     def _wanted(self, url: str, file: TableFile) -> Any:
         """Return the schema of the columns that are wanted of a file."""
@@ -198,7 +217,7 @@ class _Run:
             raise DecodeError(
                 f"{url} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, schema.names[:50]))}"
             )
-        return pa.schema([schema.field(name) for name in names])
+        return pa.schema([schema.field(name) for name in names], schema.metadata)
 
 
 class _About:
@@ -282,6 +301,19 @@ def _check_span(url: str, file: TableFile, start: int, stop: int | None, place: 
         raise StateError(f"{url} has {file.unit}s up to {last}, and its saved place is in {place[0]}: it has changed")
 
 
+def listed_urls(source: IterDataPipe[Any]) -> Iterator[str]:
+    """Return the files of the list that a source reads from, as far as can be told without running anything."""
+    while source._functional_name in _KEEP_ITEMS and len(source.sources) == 1:
+        source = source.sources[0]  # type: ignore[assignment]  # those read from IterDataPipes
+    if not isinstance(source, IterableWrapper) or not isinstance(source.iterable, (list, tuple)):
+        return
+    for item in source.iterable:
+        try:
+            yield span_of(item)[0]
+        except TypeError:
+            return
+
+
 def check_columns(columns: Sequence[str] | None) -> list[str] | None:
     """Return the names of columns. TypeError for one name, ValueError for none and for one that comes twice."""
     if isinstance(columns, str):
@@ -308,4 +340,4 @@ def _check_same(url: str, found: Any, first: str | None, wanted: Any) -> None:
         if name in types and types[name] != kind
     ]
     said = ", ".join([*less, *changed, *more][:20])
-    raise DecodeError(f"{url} has other columns than {first}, the first file that was read: {said}; name `columns`")
+    raise DecodeError(f"{url} has other columns than {first}, the first file: {said}; name `columns`")

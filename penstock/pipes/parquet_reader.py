@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-from penstock.core.errors import PenstockError
-from penstock.core.pipe import IterDataPipe, no_length
+from penstock.core.pipe import IterDataPipe
 from penstock.core.registry import functional_datapipe
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
-from penstock.pipes._group_lister import GroupLister, listed_groups
+from penstock.pipes._group_lister import GroupLister, count_of_groups
 from penstock.pipes._table_files import ParquetFile
 from penstock.pipes._table_reader import TableReader
-from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.columns import Conversion
 
 __all__ = ["ParquetReader", "RowGroupLister"]
@@ -60,13 +58,7 @@ class RowGroupLister(GroupLister):
         self.condition = check_condition(filter)
 
     def __len__(self) -> int:
-        urls = _urls(self.source_datapipe)
-        if urls is None:
-            raise no_length(self)
-        try:
-            return sum(len(listed_groups(self, url)) for url in urls)
-        except (PenstockError, OSError, TypeError):
-            raise no_length(self) from None
+        return count_of_groups(self)
 
     def found(self, url: str) -> tuple[int, Any]:
         file = ParquetFile(url, self.storage_options, lambda read: read)
@@ -90,7 +82,8 @@ class ParquetReader(TableReader):
     shuffled and dealt to workers.
 
     Only the columns that are asked for, and those that the filter looks at, are read; and no row group in which, by its
-    statistics, no row passes. One row group's column chunks are in memory at a time, those above 8 MiB only in part.
+    statistics, no row passes. One row group's column chunks are in memory at a time; of a local file, those above 2 MiB
+    only in part.
 
     Args:
         source_datapipe: paths or URLs, of any kind that fsspec knows, or spans: ``(url, first, stop)``.
@@ -107,8 +100,8 @@ class ParquetReader(TableReader):
     Raises:
         ValueError: ``batch_size`` is below 1; ``columns`` is empty or has a name twice; no such form or operator.
         DecodeError: (when run) names the file, the row group, and what is wrong: it is empty or was cut, bytes that
-            cannot be decoded, a column that is missing or has another type than in the first file that was read, a
-            null. Where bad samples are skipped, such a file or row group counts as one.
+            cannot be decoded, a column that is missing or has another type than in the first file, a null. Where bad
+            samples are skipped, such a file or row group counts as one.
 
     State: the row group and how many of its rows have been given, and the first file. Restoring reads one row group's
     columns again, at most.
@@ -142,10 +135,3 @@ class ParquetReader(TableReader):
 
     def opened(self, url: str, patient: Callable[[Any], Any], footer: Any) -> ParquetFile:
         return ParquetFile(url, self.storage_options, patient, footer, self.use_threads)
-
-
-def _urls(source: IterDataPipe[Any]) -> list[str] | None:
-    """Return the files that a source names, None where they cannot be known ahead."""
-    if isinstance(source, IterableWrapper) and isinstance(source.iterable, (list, tuple)):
-        return [str(url) for url in source.iterable]
-    return None

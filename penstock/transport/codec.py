@@ -102,6 +102,9 @@ def _reduced(obj: Any) -> Any:
     if numpy is not None and type(obj) is numpy.ndarray and not obj.flags.writeable:
         # Who receives an array may write into it, so pickle must not say otherwise.
         return obj.copy("K").__reduce_ex__(5)
+    pyarrow: Any = sys.modules.get("pyarrow")
+    if pyarrow is not None and type(obj) is getattr(pyarrow, "RecordBatch", None):
+        return _reduced_batch(pyarrow, obj)
     return NotImplemented
 
 
@@ -118,6 +121,25 @@ def _of_main(number: str | None, qualname: str) -> Any:
 def _tracker(key: str) -> Any:
     """Return cloudpickle's table of the classes that it has sent or received, by CLASS or by ID."""
     return getattr(sys.modules.get("cloudpickle.cloudpickle"), f"_DYNAMIC_CLASS_TRACKER_BY_{key}", {})
+
+
+def _reduced_batch(pyarrow: Any, batch: Any) -> Any:
+    """Reduce a record batch: a slice takes only its own part of the buffers, where Arrow would send them whole.
+
+    1,024 rows of a batch of 65,536 are 18 kB and not 1.1 MB.
+    """
+    if 2 * batch.nbytes >= batch.get_total_buffer_size():
+        return NotImplemented
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return _rebuilt_batch, (pickle.PickleBuffer(sink.getvalue()),)
+
+
+def _rebuilt_batch(data: Any) -> Any:
+    import pyarrow
+
+    return pyarrow.ipc.open_stream(pyarrow.py_buffer(data)).read_next_batch()
 
 
 def _reduced_tensor(torch: Any, tensor: Any) -> Any:
