@@ -262,6 +262,14 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make("filter", name, filter_fn, input_col)
         return made
 
+    def filter_rows(self, condition: Condition | Callable[[Any], Any], *, name: str | None = None) -> IterDataPipe[Any]:
+        """Keep the rows of batches of columns for which a condition holds (functional name: ``filter_rows``).
+
+        See `penstock.pipes.row_filter.RowFilter`.
+        """
+        made: IterDataPipe[Any] = self._make("filter_rows", name, condition)
+        return made
+
     def flatmap(
         self,
         fn: Callable[[T_co], Iterable[U]] | None = None,
@@ -1120,6 +1128,14 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def rebatch(self, batch_size: int, drop_last: bool = False, *, name: str | None = None) -> IterDataPipe[Any]:
+        """Make batches of columns into batches of ``batch_size`` rows (functional name: ``rebatch``).
+
+        See `penstock.pipes.rebatcher.Rebatcher`.
+        """
+        made: IterDataPipe[Any] = self._make("rebatch", name, batch_size, drop_last)
+        return made
+
     def repeat(self, times: int, *, name: str | None = None) -> IterDataPipe[T_co]:
         """Yield each item several times (functional name: ``repeat``).
 
@@ -1149,6 +1165,14 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.routed_decoder.RoutedDecoder`.
         """
         made: IterDataPipe[tuple[str, Any]] = self._make("routed_decode", name, *handlers, key_fn=key_fn)
+        return made
+
+    def rows(self, *, name: str | None = None) -> IterDataPipe[dict[str, Any]]:
+        """Make batches of columns samples: a dict for each row (functional name: ``rows``).
+
+        See `penstock.pipes.column_steps.RowUnpacker`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("rows", name)
         return made
 
     def rows2columnar(
@@ -1204,6 +1228,14 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[str] = self._make("save_to_disk", name, mode, filepath_fn)
         return made
 
+    def select(self, columns: Sequence[str], *, name: str | None = None) -> IterDataPipe[Any]:
+        """Keep some columns of batches, in this order (functional name: ``select``).
+
+        See `penstock.pipes.column_steps.ColumnSelector`.
+        """
+        made: IterDataPipe[Any] = self._make("select", name, columns)
+        return made
+
     def set_length(self, length: int, *, name: str | None = None) -> IterDataPipe[T_co]:
         """Pass the items on, and say how many there are (functional name: ``set_length``).
 
@@ -1250,6 +1282,16 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[T_co] = self._make(
             "shuffle", name, buffer_size=buffer_size, unbatch_level=unbatch_level, initial=initial
         )
+        return made
+
+    def shuffle_rows(
+        self, buffer_rows: int = 100000, *, batch_size: int | None = None, name: str | None = None
+    ) -> IterDataPipe[Any]:
+        """Shuffle the rows of batches of columns, window by window (functional name: ``shuffle_rows``).
+
+        See `penstock.pipes.row_shuffler.RowShuffler`.
+        """
+        made: IterDataPipe[Any] = self._make("shuffle_rows", name, buffer_rows, batch_size=batch_size)
         return made
 
     def shuffled_flatmap(
@@ -1324,6 +1366,26 @@ class IterFluent(Generic[T_co]):
         See `penstock.pipes.map.to_map.IterToMapConverter`.
         """
         made: MapDataPipe[Any] = self._make("to_map_datapipe", name, key_value_fn)
+        return made
+
+    def to_numpy(
+        self, conversion: Conversion | None = None, *, name: str | None = None
+    ) -> IterDataPipe[dict[str, Any]]:
+        """Make batches of columns dicts of numpy arrays (functional name: ``to_numpy``).
+
+        See `penstock.pipes.column_steps.ToNumpy`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("to_numpy", name, conversion)
+        return made
+
+    def to_tensors(
+        self, conversion: Conversion | None = None, *, name: str | None = None
+    ) -> IterDataPipe[dict[str, Any]]:
+        """Make batches of columns dicts of tensors (functional name: ``to_tensors``).
+
+        See `penstock.pipes.column_steps.ToTensors`.
+        """
+        made: IterDataPipe[dict[str, Any]] = self._make("to_tensors", name, conversion)
         return made
 
     def unbatch(self, unbatch_level: int = 1, *, name: str | None = None) -> IterDataPipe[Any]:

@@ -11,6 +11,7 @@ from penstock.pipes.batcher import Batcher, UnBatcher
 from penstock.pipes.bucket_batcher import BucketBatcher
 from penstock.pipes.bucketizer import MaxTokenBucketizer
 from penstock.pipes.collator import Collator
+from penstock.pipes.column_steps import ColumnSelector, RowUnpacker, ToNumpy, ToTensors
 from penstock.pipes.columnar import Rows2Columnar
 from penstock.pipes.combining import Concater, Zipper
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
@@ -58,8 +59,11 @@ from penstock.pipes.prefetcher import Prefetcher
 from penstock.pipes.random_splitter import RandomSplitter
 from penstock.pipes.randomness import RandomFilter, RandomMapper
 from penstock.pipes.rar_loader import RarArchiveLoader
+from penstock.pipes.rebatcher import Rebatcher
 from penstock.pipes.repeater import Repeater
 from penstock.pipes.routed_decoder import RoutedDecoder
+from penstock.pipes.row_filter import RowFilter
+from penstock.pipes.row_shuffler import RowShuffler
 from penstock.pipes.sample_multiplexer import SampleMultiplexer
 from penstock.pipes.sampler import Sampler
 from penstock.pipes.saver import Saver
@@ -98,6 +102,7 @@ __all__ = [
     "CSVDictParser",
     "CSVParser",
     "Collator",
+    "ColumnSelector",
     "Concater",
     "Cycler",
     "DataChunk",
@@ -162,12 +167,16 @@ __all__ = [
     "RandomMapper",
     "RandomSplitter",
     "RarArchiveLoader",
+    "Rebatcher",
     "RecordBatchLister",
     "RecordReader",
     "Repeater",
     "RoundRobinDemultiplexer",
     "RoutedDecoder",
+    "RowFilter",
     "RowGroupLister",
+    "RowShuffler",
+    "RowUnpacker",
     "Rows2Columnar",
     "S3FileLister",
     "S3FileLoader",
@@ -186,6 +195,8 @@ __all__ = [
     "TFRecordLoader",
     "TarArchiveLoader",
     "ThreadPoolMapper",
+    "ToNumpy",
+    "ToTensors",
     "UnBatcher",
     "UnZipper",
     "WebDataset",

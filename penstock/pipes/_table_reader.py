@@ -103,6 +103,7 @@ class _Run:
         self._pipe, self._ctx = pipe, ctx
         self._expression = None if pipe.condition is None else as_expression(pipe.condition)
         self._schema: Any = None
+        self._plain = False  # whether columns take about as much memory converted as they do in Arrow
         conversion = pipe.conversion or Conversion()
         forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": conversion.to_torch, "arrow": None}
         self._convert: Callable[[Any], Any] | None = forms[pipe.as_]
@@ -121,19 +122,24 @@ class _Run:
             raise
         return _Part(self, url, file, about, start, stop, place)
 
-    def items(self, batch: Any, size: int, place: list[int]) -> Iterator[Any]:
+    def items(self, batch: Any, size: int, place: list[int], where: str) -> Iterator[Any]:
         """Yield the batches of a block, and move the place behind each."""
-        convert = self._convert
-        converted = batch if convert is None else convert(batch)
+
+        def convert(rows: Any) -> Any:
+            try:
+                return rows if self._convert is None else self._convert(rows)
+            except ValueError as error:
+                raise DecodeError(f"{where}: {error}") from error
+
         rows = batch.num_rows
-        if rows <= size:
-            place[1] += rows
-            yield converted
-            return
+        whole = rows <= size or self._plain
+        block = convert(batch) if whole else batch
         for low in range(0, rows, size):
             high = min(low + size, rows)
+            part = sliced(block, low, high) if rows > size else block
+            made = part if whole else convert(part)
             place[1] += high - low
-            yield sliced(converted, low, high)
+            yield made
 
     def batch_rows(self, file: TableFile, group: int) -> tuple[int, int]:
         """Return how many rows a batch has, and a block, which is as long as some batches."""
@@ -179,6 +185,7 @@ class _Run:
         found = self._wanted(url, file)
         if self._schema is None:
             self._schema, self.first = found, self.first or url
+            self._plain = all(_is_plain(field.type) for field in found)
         else:
             _check_same(url, found, self.first, self._schema)
         names = self._schema.names
@@ -198,6 +205,7 @@ class _Run:
             try:
                 with closing(self._opened(first, self._about(first))) as file:
                     self._schema, self.first = self._wanted(first, file), first
+                    self._plain = all(_is_plain(field.type) for field in self._schema)
                 return
             except (DecodeError, OSError):
                 if self.first is not None:
@@ -271,13 +279,7 @@ class _Part:
                 passed = min(skip, batch.num_rows)
                 skip, batch = skip - passed, batch.slice(passed)
             if batch.num_rows:
-                items = run.items(batch, size, self._place)
-                try:
-                    first = next(items)
-                except (ValueError, TypeError) as error:  # of the conversion, which comes first
-                    raise DecodeError(f"{url}: {file.unit} {group}: {error}") from error
-                yield first
-                yield from items
+                yield from run.items(batch, size, self._place, f"{url}: {file.unit} {group}")
         if skip:
             raise StateError(f"{url}: {file.unit} {group} has {skip} rows fewer than when its place was saved")
 
@@ -290,6 +292,15 @@ def span_of(item: Any) -> tuple[str, int, int | None]:
     if isinstance(item, (str, os.PathLike)):
         return os.fspath(item), 0, None
     raise TypeError(f"a path or URL, or a span of groups (url, start, stop), is expected, but got {item!r:.200}")
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether a type is of numbers or words. Images, say, take many times more memory when they are decoded."""
+    import pyarrow.types as types
+
+    if types.is_fixed_size_list(kind):
+        return bool(types.is_primitive(kind.value_type))
+    return any(is_one(kind) for is_one in (types.is_primitive, types.is_string, types.is_large_string))
 
 
 def _check_span(url: str, file: TableFile, start: int, stop: int | None, place: Any) -> None:

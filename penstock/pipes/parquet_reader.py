@@ -114,7 +114,7 @@ class ParquetReader(TableReader):
         >>> from penstock.pipes import IterableWrapper
         >>> [batch["x"] for batch in IterableWrapper([path]).read_parquet(["x"], batch_size=2, as_="torch")]
         [tensor([1, 2]), tensor([3])]
-        >>> [batch["y"].tolist() for batch in IterableWrapper([path]).read_parquet(filter=[("x", ">", 1)])]
+        >>> [batch["y"] for batch in IterableWrapper([path]).read_parquet(filter=[("x", ">", 1)])]
         [['b', 'c']]
     """
 

@@ -1,0 +1,197 @@
+"""Batches of columns into others: ``select``, ``to_numpy``, ``to_tensors``; and into samples: ``rows``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from penstock.core.context import Context
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
+from penstock.core.registry import functional_datapipe
+from penstock.core.stream import State, Stream
+from penstock.pipes._batches import is_record_batch, row_count, rows_of, selected
+from penstock.pipes._nested import nested
+from penstock.pipes._table_reader import check_columns
+from penstock.serialization.columns import Conversion
+
+__all__ = ["ColumnSelector", "RowUnpacker", "ToNumpy", "ToTensors"]
+
+
+@functional_datapipe("select")
+class ColumnSelector(IterDataPipe[Any]):
+    """Keep some columns of batches, in this order (functional name: ``select``).
+
+    Args:
+        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        columns: the names.
+
+    Raises:
+        ValueError: ``columns`` is empty or has a name twice.
+        KeyError: (when run) a batch lacks a column.
+
+    State: none of its own.
+
+    Example:
+        >>> import numpy as np
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper([{"x": np.arange(2), "y": np.arange(2)}]).select(["y"]))
+        [{'y': array([0, 1])}]
+    """
+
+    arity = ONE_TO_ONE
+
+    def __init__(self, datapipe: IterDataPipe[Any], columns: Sequence[str]) -> None:
+        datapipe = check_source(self, datapipe)
+        names = check_columns(columns)
+        if names is None:
+            raise TypeError("columns must be a list of names, got None")
+        self.datapipe = datapipe
+        self.columns = names
+
+    def __len__(self) -> int:
+        return len(self.datapipe)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        def select(batch: Any) -> Any:
+            row_count(batch)
+            return selected(batch, self.columns)
+
+        return ctx.each(self, self.datapipe, state, select)
+
+
+class _Converter(IterDataPipe[dict[str, Any]]):
+    arity = ONE_TO_ONE
+
+    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        self.datapipe: IterDataPipe[Any] = check_source(self, datapipe)
+        self.conversion = conversion
+
+    def __len__(self) -> int:
+        return len(self.datapipe)
+
+
+@functional_datapipe("to_numpy")
+class ToNumpy(_Converter):
+    """Make batches of columns dicts of numpy arrays (functional name: ``to_numpy``).
+
+    Of a `pyarrow.RecordBatch` as `penstock.serialization.columns.Conversion` says; of a dict of tensors by views of
+    them.
+
+    Args:
+        datapipe: the source, of batches.
+        conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
+
+    Raises:
+        DecodeError: (when run) a null, unless ``conversion`` says what it is to be.
+
+    State: none of its own.
+
+    Example:
+        >>> import pyarrow
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper([pyarrow.record_batch({"x": [1, 2]})]).to_numpy())
+        [{'x': array([1, 2])}]
+    """
+
+    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        super().__init__(datapipe, conversion)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
+        convert = (self.conversion or Conversion()).to_numpy
+        return ctx.each(
+            self, self.datapipe, state, lambda batch: convert(batch) if is_record_batch(batch) else _arrays(batch)
+        )
+
+
+@functional_datapipe("to_tensors")
+class ToTensors(_Converter):
+    """Make batches of columns dicts of tensors (functional name: ``to_tensors``).
+
+    Of a `pyarrow.RecordBatch` as `penstock.serialization.columns.Conversion` says; of a dict of arrays by views of them
+    (copies of those that must not be written into). What torch has no type for stays as it is.
+
+    Args:
+        datapipe: the source, of batches.
+        conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
+
+    Raises:
+        DecodeError: (when run) a null, unless ``conversion`` says what it is to be.
+
+    State: none of its own.
+
+    Example:
+        >>> import pyarrow
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper([pyarrow.record_batch({"x": [1, 2], "y": ["a", "b"]})]).to_tensors())
+        [{'x': tensor([1, 2]), 'y': ['a', 'b']}]
+    """
+
+    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        super().__init__(datapipe, conversion)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
+        convert = (self.conversion or Conversion()).to_torch
+        return ctx.each(
+            self, self.datapipe, state, lambda batch: convert(batch) if is_record_batch(batch) else _tensors(batch)
+        )
+
+
+@functional_datapipe("rows")
+class RowUnpacker(IterDataPipe[dict[str, Any]]):
+    """Make batches of columns samples: a dict for each row (functional name: ``rows``).
+
+    Of a `pyarrow.RecordBatch` with Python's values, of arrays and tensors with what lies at one index of them. This
+    costs a dict for each row: what works on whole batches is many times faster.
+
+    Args:
+        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+
+    State: the state ahead of the batch, and how many of its rows have been given.
+
+    Example:
+        >>> import pyarrow
+        >>> from penstock.pipes import IterableWrapper
+        >>> list(IterableWrapper([pyarrow.record_batch({"x": [1, 2], "y": ["a", "b"]})]).rows())
+        [{'x': 1, 'y': 'a'}, {'x': 2, 'y': 'b'}]
+    """
+
+    def __init__(self, datapipe: IterDataPipe[Any]) -> None:
+        self.datapipe: IterDataPipe[Any] = check_source(self, datapipe)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
+        return nested(self, self.datapipe, rows_of, ctx, state)
+
+
+def _arrays(batch: Any) -> dict[str, Any]:
+    row_count(batch)
+    return {name: _as_array(column) for name, column in batch.items()}
+
+
+def _as_array(column: Any) -> Any:
+    if isinstance(column, dict):
+        return _arrays(column)
+    if type(column).__module__.partition(".")[0] == "torch":
+        return column.numpy()
+    return column
+
+
+def _tensors(batch: Any) -> dict[str, Any]:
+    row_count(batch)
+    return {name: _as_tensor(column) for name, column in batch.items()}
+
+
+def _as_tensor(column: Any) -> Any:
+    import numpy as np
+    import torch
+
+    if isinstance(column, dict):
+        return _tensors(column)
+    if not isinstance(column, np.ndarray):
+        return column
+    if column.dtype.kind in "Mm":  # as Conversion has times
+        column = column.view(np.int64)
+    if column.dtype.kind not in "biufc":
+        return column.tolist()
+    if not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
+    return torch.from_numpy(column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy())
