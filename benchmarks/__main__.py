@@ -29,6 +29,7 @@ from benchmarks import (
     b19_streams,
     b20_stores,
     b21_zarr,
+    b22_parquet,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
@@ -60,6 +61,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B19": b19_streams.groups,
     "B20": b20_stores.groups,
     "B21": b21_zarr.groups,
+    "B22": b22_parquet.groups,
 }
 
 _SQUIRRELS = {"B18", "B19", "B20"}  # those with a side of Squirrel's

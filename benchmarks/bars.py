@@ -134,4 +134,8 @@ BARS = (
         for kind in ("array", "group", "shards")
         for peer, ratio in (("by rows", 20), ("by chunks", 0.8))
     ),
+    *(
+        Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
+        for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
+    ),
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -334,3 +337,16 @@ def test_a_batch_that_fails_is_skipped_and_no_other(tmp_path: Path) -> None:
         found = list(chain.from_iterable(one["x"].tolist() for one in loader))
         assert loader.stats()["skipped"] == 1
     assert found == [i for i in range(60) if not 7 <= i < 14]
+
+
+def test_the_page_about_columns_runs_as_one_script(tmp_path: Path) -> None:
+    text = (Path(__file__).parents[1] / "docs/columns.md").read_text()
+    blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(blocks) == 3
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", script], cwd=tmp_path, capture_output=True, text=True, timeout=100
+    )
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr

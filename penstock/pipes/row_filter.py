@@ -101,7 +101,7 @@ def _rows_of_expression(expression: Any, batch: Any) -> Any:
     arrays = {name: column for name, column in found.items() if column is not None}
     table = pa.table({**arrays, number: np.arange(count)})
     try:
-        return np.array(table.filter(expression).column(number))
+        return table.filter(expression).column(number).to_numpy().copy()  # which can be written into
     except pa.ArrowInvalid as error:
         if "FieldRef" not in str(error):
             raise
