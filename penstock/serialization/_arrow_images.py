@@ -13,7 +13,7 @@ import numpy as np
 from penstock.core.errors import DecodeError, MissingExtra
 from penstock.files.remote import opened
 from penstock.serialization._arrow_dense import Dense, dense, is_null, kind, plain
-from penstock.serialization._arrow_nulls import Column, settled_rows
+from penstock.serialization._arrow_nulls import Column, of_type, settled_rows
 
 __all__ = ["features", "fixed_arrays", "image_feature", "images"]
 
@@ -31,7 +31,7 @@ def image_feature(column: Column) -> bool:
 
 
 def images(array: Any, column: Column) -> tuple[list[Any], np.ndarray[Any, Any] | None]:
-    """Return encoded images as arrays of (height, width, channels)."""
+    """Return encoded images as arrays of (height, width, channels), or as the bytes that they are."""
     paths: list[Any] = [None] * len(array)
     if kind(array.type) == "STRUCT":
         parts = {field.name: part for field, part in zip(array.type, array.flatten(), strict=True)}
@@ -41,24 +41,35 @@ def images(array: Any, column: Column) -> tuple[list[Any], np.ndarray[Any, Any] 
     rows = array.to_numpy(zero_copy_only=False).tolist()
     for index, (data, path) in enumerate(zip(rows, paths, strict=True)):
         if data is not None or path is not None:
-            rows[index] = _made(_image(data, path, column, index), column)
+            rows[index] = _image(data, path, column, index)
+    nulls = np.array([row is None for row in rows], bool)  # neither bytes nor a path
+    if not column.decode_images:
+        return settled_rows(rows, nulls, column, bytes, of_type(bytes, column))
 
     def fit(fill: Any) -> Any:
-        return _made(np.array(fill, np.uint8), column)
+        return _finished(np.array(fill, np.uint8), column)
 
-    nulls = np.array([row is None for row in rows], bool)  # neither bytes nor a path
-    return settled_rows(rows, nulls, column, lambda: _made(np.zeros((0, 0, 3), np.uint8), column), fit)
-
-
-def _made(pixels: np.ndarray[Any, Any], column: Column) -> Any:
-    if not column.torch:
-        return pixels
-    import torch
-
-    return torch.from_numpy(pixels)
+    return settled_rows(rows, nulls, column, lambda: _finished(np.zeros((0, 0, 3), np.uint8), column), fit)
 
 
-def _image(data: bytes | None, path: str | None, column: Column, index: int) -> np.ndarray[Any, Any]:
+def _image(data: bytes | None, path: str | None, column: Column, index: int) -> Any:
+    try:
+        if data is None:
+            with opened(str(path), "rb", {}, {}) as file:
+                data = file.read()
+        if not column.decode_images:
+            return data
+        return _finished(_decoded(data, column), column)
+    except MissingExtra:
+        raise
+    except Exception as error:  # a decoder may raise anything on bad bytes
+        where = f" ({path})" if path else ""
+        raise DecodeError(
+            f"column {column.name!r}: the image in row {column.row(index)} of the batch{where} cannot be read: {error}"
+        ) from error
+
+
+def _decoded(data: bytes, column: Column) -> np.ndarray[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -66,18 +77,16 @@ def _image(data: bytes | None, path: str | None, column: Column, index: int) -> 
             f"column {column.name!r} has images, and decoding them needs Pillow: pip install 'penstock[images]'; "
             "images='encoded' leaves them as bytes"
         ) from None
-    try:
-        if data is None:
-            with opened(str(path), "rb", {}, {}) as file:
-                data = file.read()
-        with Image.open(io.BytesIO(data)) as encoded:
-            image = ImageOps.exif_transpose(encoded)  # as datasets does: upright
-            return _pixels(image, column.feature.get("mode"))
-    except Exception as error:  # a decoder may raise anything on bad bytes
-        where = f" ({path})" if path else ""
-        raise DecodeError(
-            f"column {column.name!r}: the image in row {column.row(index)} of the batch{where} cannot be read: {error}"
-        ) from error
+    with Image.open(io.BytesIO(data)) as encoded:
+        return _pixels(ImageOps.exif_transpose(encoded), column.feature.get("mode"))  # upright, as datasets has it
+
+
+def _finished(pixels: np.ndarray[Any, Any], column: Column) -> Any:
+    if not column.torch:
+        return pixels
+    import torch
+
+    return torch.from_numpy(pixels)
 
 
 def _pixels(image: Any, mode: str | None) -> np.ndarray[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
-from penstock.serialization._arrow_dense import Dense, dense, extension, is_null, kind, permutation, plain
+from penstock.serialization._arrow_dense import Dense, dense, extension, is_null, kind, permutation, plain, raw
 from penstock.serialization._arrow_images import fixed_arrays, image_feature, images
 from penstock.serialization._arrow_nulls import (
     ERROR,
@@ -39,8 +39,10 @@ def convert(array: Any, column: Column) -> Result:
     array = plain(array)
     if BLOB in column.metadata:
         return blobs(array, column)
-    if column.decode_images and image_feature(column):
+    if image_feature(column):
         return images(array, column)
+    if kind(array.type) not in _KINDS:
+        raise column.unable("this type is not known here")
     return _KINDS[kind(array.type)](array, column)
 
 
@@ -177,8 +179,10 @@ def _unions(array: Any, column: Column) -> Result:
     """Return each value as the child that has it converts it."""
     import pyarrow as pa
 
-    codes = array.type_codes.to_numpy()
-    places = array.offsets.to_numpy() if kind(array.type) == "DENSE_UNION" else np.arange(len(array))
+    codes = raw(array, np.int8)  # `type_codes` and `offsets` of a slice are those of the whole
+    places: Any = np.arange(len(array))
+    if kind(array.type) == "DENSE_UNION":
+        places = np.frombuffer(array.buffers()[2] or b"", np.int32)[array.offset : array.offset + len(array)]
     rows: list[Any] = [None] * len(array)
     mask = np.zeros(len(array), bool) if column.is_mask() else None
     for number, code in enumerate(array.type.type_codes):
@@ -203,7 +207,7 @@ def _shaped(array: Any, column: Column) -> Result:
     parts = {field.name: (field, part) for field, part in zip(storage.type, storage.flatten(), strict=True)}
     (data_field, data), (shape_field, shape) = parts["data"], parts["shape"]
     order = permutation(array.type, column.metadata)
-    rows, mask = convert(data, replace(column, type=data_field.type, metadata=data_field.metadata or {}))
+    rows, mask = convert(data, replace(column, metadata=data_field.metadata or {}))
     shapes = convert(shape, _numpy(column.child(column.name, shape_field, nulls=0)))[0]
     for index, null in enumerate(is_null(data).tolist()):
         row = rows[index]
