@@ -581,6 +581,26 @@ def test_a_column_that_holds_no_null_by_its_schema_has_no_mask() -> None:
     )
     whole = pa.record_batch([[1], ["x"], [None]], schema)
     assert list(Conversion(nulls="mask").to_numpy(whole)) == ["a", "b", "c", "c_is_null"]
+    struct = pa.field("s", pa.struct(list(schema)), nullable=False)
+    nested = pa.record_batch([pa.StructArray.from_arrays(whole.columns, fields=list(schema))], pa.schema([struct]))
+    found = Conversion(nulls="mask").to_torch(nested)
+    assert list(found) == ["s"]
+    assert list(found["s"]) == ["a", "b", "c", "c_is_null"]
+    assert found["s"]["c_is_null"].tolist() == [True]
+
+
+@pytest.mark.parametrize("bad", [[300], [0.5], ["a"], [None]], ids=str)
+def test_a_list_in_the_place_of_a_null_is_converted_as_the_others(bad: Any) -> None:
+    column = pa.array([None, [1]], pa.list_(pa.int8()))
+    for convert, dtype in ((Conversion.to_numpy, np.dtype("int8")), (Conversion.to_torch, torch.int8)):
+        found = convert(Conversion(nulls={"x": (2, 3)}), batch(column))["x"]
+        assert found[0].tolist() == [2, 3]
+        assert found[0].dtype == dtype
+        with pytest.raises((TypeError, DecodeError), match=r"^column 'x(\[\])?' "):
+            convert(Conversion(nulls={"x": bad}), batch(column))
+    structs = pa.array([None, [{"a": 1}]], pa.list_(pa.struct([("a", pa.int8())])))
+    found = Conversion(nulls={"x": [{"a": 5}]}).to_numpy(batch(structs))["x"]
+    assert same(found, [{"a": array([5], "i1")}, {"a": array([1], "i1")}])
 
 
 def test_nulls_in_the_rows_of_a_map_and_of_a_union() -> None:
@@ -762,6 +782,16 @@ def test_arrays_of_a_shape_that_is_not_theirs_are_refused_and_null_ones_have_the
     bad = of_hugging_face(feature, x=pa.array([[[1, 2, 3], [4]]], nested))
     with pytest.raises(DecodeError, match=r"^column 'x': its arrays are not all of the shape \(2, 2\)"):
         Conversion().to_numpy(bad)
+
+
+@pytest.mark.parametrize(
+    "said", ["{}", "[]", '{"info": null}', '{"info": {"features": null}}', '{"info": {"features": {}}}']
+)
+def test_metadata_without_features_says_nothing(said: str) -> None:
+    table = pa.table({"x": ["a"]}).replace_schema_metadata({"huggingface": said})
+    assert Conversion().to_numpy(table) == {"x": ["a"]}
+    with pytest.raises(DecodeError, match="the schema's metadata 'huggingface' is not JSON"):
+        Conversion().to_numpy(table.replace_schema_metadata({"huggingface": said[1:] + "x"}))
 
 
 def test_blobs_are_bytes_where_the_batch_has_them() -> None:

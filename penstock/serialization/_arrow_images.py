@@ -21,7 +21,12 @@ __all__ = ["features", "fixed_arrays", "image_feature", "images"]
 @lru_cache(64)
 def features(said: bytes | None) -> Mapping[str, Any]:
     """Return the features by column that are in the value of a schema's metadata key ``huggingface``."""
-    found = json.loads(said or b"{}").get("info", {}).get("features", {})
+    try:
+        found = json.loads(said or b"{}")
+    except ValueError as error:
+        raise DecodeError(f"the schema's metadata 'huggingface' is not JSON: {error}") from None
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
@@ -109,7 +114,7 @@ def fixed_arrays(array: Any, column: Column) -> Dense | None:
         return None
     import pyarrow.compute as pc
 
-    shape = tuple(feature.get("shape") or (None,))
+    shape: tuple[Any, ...] = tuple(feature.get("shape") or (None,))
     array = plain(array)
     if None in shape or kind(array.type) not in ("LIST", "LARGE_LIST"):
         return None

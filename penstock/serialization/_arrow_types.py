@@ -23,7 +23,7 @@ from penstock.serialization._arrow_nulls import (
 from penstock.serialization._arrow_objects import BLOB, Result, all_null, blobs, bytes_, decimals, texts, uuids
 from penstock.serialization._arrow_rows import as_dict, cut, one_by_one, row_of
 
-__all__ = ["Result", "convert", "put"]
+__all__ = ["Result", "convert", "finished_mask", "put"]
 
 
 def convert(array: Any, column: Column) -> Result:
@@ -55,6 +55,11 @@ def put(into: dict[str, Any], name: str, values: Any, mask: Any = None) -> None:
     into.update(both)
 
 
+def finished_mask(mask: np.ndarray[Any, Any] | None, field: Any, column: Column) -> Any:
+    """Return what tells a field's nulls as what was asked for; None for one that holds none by its schema."""
+    return None if mask is None or not field.nullable else _finished(mask, column)
+
+
 def _finished(values: np.ndarray[Any, Any], column: Column, bfloat16: bool = False) -> Any:
     """Return an array as what was asked for."""
     if not column.torch:
@@ -79,6 +84,7 @@ def _settled(found: Dense, column: Column) -> Result:
 
 def _lists(array: Any, column: Column) -> Result:
     """Return lists as rows of one long column of their elements."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -104,19 +110,16 @@ def _lists(array: Any, column: Column) -> Result:
     def fit(fill: Any) -> Any:
         if not of_rows:
             return empty()  # a value that elements get, and this row has none
-        if isinstance(values, np.ndarray):
-            return fitted(fill, values.dtype, inner)
-        return list(fill) if isinstance(values, list) else _like(values, fill, inner)
+        try:
+            row = pa.array([fill], array.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise column.unable(f"a null cannot be {fill!r}: {error}") from None
+        plainly = convert(row, replace(column, nulls=ERROR, torch=False))[0][0]
+        if isinstance(plainly, np.ndarray) and plainly.dtype.kind in "biu":
+            fitted(fill, plainly.dtype, inner)  # pyarrow makes 0.5 a 0
+        return convert(row, replace(column, nulls=ERROR))[0][0]
 
     return settled_rows(rows, is_null(array), column, empty, fit)
-
-
-def _like(values: Any, fill: Any, column: Column) -> Any:
-    if isinstance(values, dict):
-        raise column.unable(f"a null cannot be {fill!r}")
-    import torch
-
-    return torch.as_tensor(fill, dtype=values.dtype)
 
 
 def _struct(array: Any, column: Column) -> Result:
@@ -133,7 +136,7 @@ def _struct(array: Any, column: Column) -> Result:
             feature=_feature_in(column.feature, field.name),
         )
         values, nulls = convert(part, inner)
-        put(columns, field.name, values, nulls if nulls is None else _finished(nulls, column))
+        put(columns, field.name, values, finished_mask(nulls, field, column))
     return columns, mask
 
 

@@ -14,7 +14,7 @@ from penstock.core.errors import DecodeError
 from penstock.serialization._arrow_dense import kind
 from penstock.serialization._arrow_images import features
 from penstock.serialization._arrow_nulls import MASK, Column, for_column, policy_of
-from penstock.serialization._arrow_types import convert, put
+from penstock.serialization._arrow_types import convert, finished_mask, put
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -129,7 +129,7 @@ class Conversion:
             except KeyError:
                 _check(name, field.type)
                 raise
-            put(found, name, values, mask if mask is None else finished(mask))
+            put(found, name, values, finished_mask(mask, field, column))
         return found
 
 
