@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["Dense", "dense", "extension", "is_null", "kind", "permutation", "plain"]
+__all__ = ["Dense", "dense", "extension", "is_null", "kind", "permutation", "plain", "raw"]
 
 
 class Dense(NamedTuple):
@@ -76,23 +76,23 @@ def dense(array: Any, metadata: Mapping[bytes, bytes], decimals_as_float: bool =
         return _tensors(array)
     array = plain(array)
     if name == "lance.bfloat16":
-        return Dense(_raw(array, np.uint16), _nulls(array), bfloat16=True)
+        return Dense(raw(array, np.uint16), _nulls(array), bfloat16=True)
     what = kind(array.type)
     if name == "arrow.bool8":
-        return Dense(_raw(array, np.int8) != 0, _nulls(array))
+        return Dense(raw(array, np.int8) != 0, _nulls(array))
     if what in _NUMBERS:
-        return Dense(_raw(array, _NUMBERS[what]), _nulls(array))
+        return Dense(raw(array, _NUMBERS[what]), _nulls(array))
     if what == "FIXED_SIZE_LIST":
         return _fixed_lists(array, decimals_as_float)
     if what.startswith("DECIMAL") and decimals_as_float:
         import pyarrow as pa
 
-        array = array.cast(pa.float64())
-        return Dense(_raw(array, np.float64), _nulls(array))
+        array = array.cast(pa.string()).cast(pa.float64())  # at once it would not be the nearest, but one beside it
+        return Dense(raw(array, np.float64), _nulls(array))
     return _OTHERS[what](array) if what in _OTHERS else None
 
 
-def _raw(array: Any, dtype: Any) -> np.ndarray[Any, Any]:
+def raw(array: Any, dtype: Any) -> np.ndarray[Any, Any]:
     """Return a copy of the values of an array of fixed width, nulls included."""
     dtype = np.dtype(dtype)
     data = array.buffers()[1]
@@ -103,6 +103,8 @@ def _raw(array: Any, dtype: Any) -> np.ndarray[Any, Any]:
 
 def is_null(array: Any) -> np.ndarray[Any, Any]:
     """Return where an array is null."""
+    if not array.null_count:
+        return np.zeros(len(array), bool)
     nulls: np.ndarray[Any, Any] = array.is_null().to_numpy(zero_copy_only=False)
     return nulls
 
@@ -152,25 +154,20 @@ def _tensors(array: Any) -> Dense | None:
 def _timed(kind_of: str, stored: Any) -> Callable[[Any], Dense]:
     def convert(array: Any) -> Dense:
         unit = array.type.unit if hasattr(array.type, "unit") else _UNITS[kind(array.type)]
-        values = _raw(array, stored).astype(np.int64, copy=False)
+        values = raw(array, stored).astype(np.int64, copy=False)
         return Dense(values.view(f"{kind_of}8[{unit}]"), _nulls(array))
 
     return convert
 
 
-def _day_times(array: Any) -> Dense:
-    pairs = _raw(array, np.dtype([("days", "<i4"), ("milliseconds", "<i4")]))
-    return Dense(pairs.view("<i4").reshape(-1, 2), _nulls(array))
-
-
 def _month_day_nanos(array: Any) -> Dense:
-    parts = _raw(array, np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")]))
+    parts = raw(array, np.dtype([("months", "<i4"), ("days", "<i4"), ("nanoseconds", "<i8")]))
     return Dense(np.stack([parts[name].astype(np.int64) for name in parts.dtype.names or ()], 1), _nulls(array))
 
 
 _NUMBERS = {f"{sign}INT{bits}": np.dtype(f"{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)}
 _NUMBERS |= {"HALF_FLOAT": np.dtype("f2"), "FLOAT": np.dtype("f4"), "DOUBLE": np.dtype("f8")}
-_UNITS = {"DATE32": "D", "DATE64": "ms", "INTERVAL_MONTHS": "M"}
+_UNITS = {"DATE32": "D", "DATE64": "ms"}
 _OTHERS: dict[str, Callable[[Any], Dense]] = {
     "BOOL": _bools,
     "DATE32": _timed("M", np.int32),
@@ -179,8 +176,6 @@ _OTHERS: dict[str, Callable[[Any], Dense]] = {
     "TIME32": _timed("m", np.int32),
     "TIME64": _timed("m", np.int64),
     "DURATION": _timed("m", np.int64),
-    "INTERVAL_MONTHS": _timed("m", np.int32),
-    "INTERVAL_DAY_TIME": _day_times,
     "INTERVAL_MONTH_DAY_NANO": _month_day_nanos,
 }
 

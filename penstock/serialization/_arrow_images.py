@@ -13,7 +13,7 @@ import numpy as np
 from penstock.core.errors import DecodeError, MissingExtra
 from penstock.files.remote import opened
 from penstock.serialization._arrow_dense import Dense, dense, is_null, kind, plain
-from penstock.serialization._arrow_nulls import Column, settled_rows
+from penstock.serialization._arrow_nulls import Column, of_type, settled_rows
 
 __all__ = ["features", "fixed_arrays", "image_feature", "images"]
 
@@ -21,7 +21,12 @@ __all__ = ["features", "fixed_arrays", "image_feature", "images"]
 @lru_cache(64)
 def features(said: bytes | None) -> Mapping[str, Any]:
     """Return the features by column that are in the value of a schema's metadata key ``huggingface``."""
-    found = json.loads(said or b"{}").get("info", {}).get("features", {})
+    try:
+        found = json.loads(said or b"{}")
+    except ValueError as error:
+        raise DecodeError(f"the schema's metadata 'huggingface' is not JSON: {error}") from None
+    for key in ("info", "features"):
+        found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else {}
 
 
@@ -31,7 +36,7 @@ def image_feature(column: Column) -> bool:
 
 
 def images(array: Any, column: Column) -> tuple[list[Any], np.ndarray[Any, Any] | None]:
-    """Return encoded images as arrays of (height, width, channels)."""
+    """Return encoded images as arrays of (height, width, channels), or as the bytes that they are."""
     paths: list[Any] = [None] * len(array)
     if kind(array.type) == "STRUCT":
         parts = {field.name: part for field, part in zip(array.type, array.flatten(), strict=True)}
@@ -41,24 +46,35 @@ def images(array: Any, column: Column) -> tuple[list[Any], np.ndarray[Any, Any] 
     rows = array.to_numpy(zero_copy_only=False).tolist()
     for index, (data, path) in enumerate(zip(rows, paths, strict=True)):
         if data is not None or path is not None:
-            rows[index] = _made(_image(data, path, column, index), column)
+            rows[index] = _image(data, path, column, index)
+    nulls = np.array([row is None for row in rows], bool)  # neither bytes nor a path
+    if not column.decode_images:
+        return settled_rows(rows, nulls, column, bytes, of_type(bytes, column))
 
     def fit(fill: Any) -> Any:
-        return _made(np.array(fill, np.uint8), column)
+        return _finished(np.array(fill, np.uint8), column)
 
-    nulls = np.array([row is None for row in rows], bool)  # neither bytes nor a path
-    return settled_rows(rows, nulls, column, lambda: _made(np.zeros((0, 0, 3), np.uint8), column), fit)
-
-
-def _made(pixels: np.ndarray[Any, Any], column: Column) -> Any:
-    if not column.torch:
-        return pixels
-    import torch
-
-    return torch.from_numpy(pixels)
+    return settled_rows(rows, nulls, column, lambda: _finished(np.zeros((0, 0, 3), np.uint8), column), fit)
 
 
-def _image(data: bytes | None, path: str | None, column: Column, index: int) -> np.ndarray[Any, Any]:
+def _image(data: bytes | None, path: str | None, column: Column, index: int) -> Any:
+    try:
+        if data is None:
+            with opened(str(path), "rb", {}, {}) as file:
+                data = file.read()
+        if not column.decode_images:
+            return data
+        return _finished(_decoded(data, column), column)
+    except MissingExtra:
+        raise
+    except Exception as error:  # a decoder may raise anything on bad bytes
+        where = f" ({path})" if path else ""
+        raise DecodeError(
+            f"column {column.name!r}: the image in row {column.row(index)} of the batch{where} cannot be read: {error}"
+        ) from error
+
+
+def _decoded(data: bytes, column: Column) -> np.ndarray[Any, Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -66,18 +82,16 @@ def _image(data: bytes | None, path: str | None, column: Column, index: int) -> 
             f"column {column.name!r} has images, and decoding them needs Pillow: pip install 'penstock[images]'; "
             "images='encoded' leaves them as bytes"
         ) from None
-    try:
-        if data is None:
-            with opened(str(path), "rb", {}, {}) as file:
-                data = file.read()
-        with Image.open(io.BytesIO(data)) as encoded:
-            image = ImageOps.exif_transpose(encoded)  # as datasets does: upright
-            return _pixels(image, column.feature.get("mode"))
-    except Exception as error:  # a decoder may raise anything on bad bytes
-        where = f" ({path})" if path else ""
-        raise DecodeError(
-            f"column {column.name!r}: the image in row {column.row(index)} of the batch{where} cannot be read: {error}"
-        ) from error
+    with Image.open(io.BytesIO(data)) as encoded:
+        return _pixels(ImageOps.exif_transpose(encoded), column.feature.get("mode"))  # upright, as datasets has it
+
+
+def _finished(pixels: np.ndarray[Any, Any], column: Column) -> Any:
+    if not column.torch:
+        return pixels
+    import torch
+
+    return torch.from_numpy(pixels)
 
 
 def _pixels(image: Any, mode: str | None) -> np.ndarray[Any, Any]:
@@ -100,7 +114,7 @@ def fixed_arrays(array: Any, column: Column) -> Dense | None:
         return None
     import pyarrow.compute as pc
 
-    shape = tuple(feature.get("shape") or (None,))
+    shape: tuple[Any, ...] = tuple(feature.get("shape") or (None,))
     array = plain(array)
     if None in shape or kind(array.type) not in ("LIST", "LARGE_LIST"):
         return None

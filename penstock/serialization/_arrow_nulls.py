@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
+from penstock.serialization._arrow_dense import kind
 
 __all__ = [
     "ERROR",
@@ -64,8 +65,9 @@ def for_column(nulls: Any, name: str) -> Any:
 
 
 def policy_of(nulls: Any, field: Any) -> Any:
-    """Return the policy for a field: one that holds no null by its schema needs no mask."""
-    return ERROR if not field.nullable and isinstance(nulls, str) and nulls == MASK else nulls
+    """Return the policy for a field: one that holds no null by its schema needs no mask, though its children may."""
+    needless = not field.nullable and kind(field.type) not in ("STRUCT", "SPARSE_UNION", "DENSE_UNION")
+    return ERROR if needless and isinstance(nulls, str) and nulls == MASK else nulls
 
 
 def null_error(column: Column, index: int) -> DecodeError:

@@ -27,7 +27,15 @@ def texts(array: Any, column: Column) -> Result:
 
 
 def bytes_(array: Any, column: Column) -> Result:
-    return settled_rows(objects(array), is_null(array), column, bytes, of_type(bytes, column))
+    size = array.type.byte_width if kind(array.type) == "FIXED_SIZE_BINARY" else None
+    fit = of_type(bytes, column)
+
+    def fit_size(fill: Any) -> Any:
+        if size is not None and len(fit(fill)) != size:
+            raise column.unable(f"a null cannot be {fill!r}, which has not {size} bytes")
+        return fit(fill)
+
+    return settled_rows(objects(array), is_null(array), column, lambda: bytes(size or 0), fit_size)
 
 
 def uuids(array: Any, column: Column) -> Result:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
-from penstock.serialization._arrow_dense import Dense, dense, extension, is_null, kind, permutation, plain
+from penstock.serialization._arrow_dense import Dense, dense, extension, is_null, kind, permutation, plain, raw
 from penstock.serialization._arrow_images import fixed_arrays, image_feature, images
 from penstock.serialization._arrow_nulls import (
     ERROR,
@@ -23,7 +23,7 @@ from penstock.serialization._arrow_nulls import (
 from penstock.serialization._arrow_objects import BLOB, Result, all_null, blobs, bytes_, decimals, texts, uuids
 from penstock.serialization._arrow_rows import as_dict, cut, one_by_one, row_of
 
-__all__ = ["Result", "convert", "put"]
+__all__ = ["Result", "convert", "finished_mask", "put"]
 
 
 def convert(array: Any, column: Column) -> Result:
@@ -39,8 +39,10 @@ def convert(array: Any, column: Column) -> Result:
     array = plain(array)
     if BLOB in column.metadata:
         return blobs(array, column)
-    if column.decode_images and image_feature(column):
+    if image_feature(column):
         return images(array, column)
+    if kind(array.type) not in _KINDS:
+        raise column.unable("this type is not known here")
     return _KINDS[kind(array.type)](array, column)
 
 
@@ -51,6 +53,11 @@ def put(into: dict[str, Any], name: str, values: Any, mask: Any = None) -> None:
         if key in into:
             raise DecodeError(f"two columns are named {key!r}, and a dict has room for one")
     into.update(both)
+
+
+def finished_mask(mask: np.ndarray[Any, Any] | None, field: Any, column: Column) -> Any:
+    """Return what tells a field's nulls as what was asked for; None for one that holds none by its schema."""
+    return None if mask is None or not field.nullable else _finished(mask, column)
 
 
 def _finished(values: np.ndarray[Any, Any], column: Column, bfloat16: bool = False) -> Any:
@@ -77,6 +84,7 @@ def _settled(found: Dense, column: Column) -> Result:
 
 def _lists(array: Any, column: Column) -> Result:
     """Return lists as rows of one long column of their elements."""
+    import pyarrow as pa
     import pyarrow.compute as pc
 
     lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -102,19 +110,16 @@ def _lists(array: Any, column: Column) -> Result:
     def fit(fill: Any) -> Any:
         if not of_rows:
             return empty()  # a value that elements get, and this row has none
-        if isinstance(values, np.ndarray):
-            return fitted(fill, values.dtype, inner)
-        return list(fill) if isinstance(values, list) else _like(values, fill, inner)
+        try:
+            row = pa.array([fill], array.type)
+        except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
+            raise column.unable(f"a null cannot be {fill!r}: {error}") from None
+        plainly = convert(row, replace(column, nulls=ERROR, torch=False))[0][0]
+        if isinstance(plainly, np.ndarray) and plainly.dtype.kind in "biu":
+            fitted(fill, plainly.dtype, inner)  # pyarrow makes 0.5 a 0
+        return convert(row, replace(column, nulls=ERROR))[0][0]
 
     return settled_rows(rows, is_null(array), column, empty, fit)
-
-
-def _like(values: Any, fill: Any, column: Column) -> Any:
-    if isinstance(values, dict):
-        raise column.unable(f"a null cannot be {fill!r}")
-    import torch
-
-    return torch.as_tensor(fill, dtype=values.dtype)
 
 
 def _struct(array: Any, column: Column) -> Result:
@@ -131,7 +136,7 @@ def _struct(array: Any, column: Column) -> Result:
             feature=_feature_in(column.feature, field.name),
         )
         values, nulls = convert(part, inner)
-        put(columns, field.name, values, nulls if nulls is None else _finished(nulls, column))
+        put(columns, field.name, values, finished_mask(nulls, field, column))
     return columns, mask
 
 
@@ -177,8 +182,10 @@ def _unions(array: Any, column: Column) -> Result:
     """Return each value as the child that has it converts it."""
     import pyarrow as pa
 
-    codes = array.type_codes.to_numpy()
-    places = array.offsets.to_numpy() if kind(array.type) == "DENSE_UNION" else np.arange(len(array))
+    codes = raw(array, np.int8)  # `type_codes` and `offsets` of a slice are those of the whole
+    places: Any = np.arange(len(array))
+    if kind(array.type) == "DENSE_UNION":
+        places = np.frombuffer(array.buffers()[2] or b"", np.int32)[array.offset : array.offset + len(array)]
     rows: list[Any] = [None] * len(array)
     mask = np.zeros(len(array), bool) if column.is_mask() else None
     for number, code in enumerate(array.type.type_codes):
@@ -203,7 +210,7 @@ def _shaped(array: Any, column: Column) -> Result:
     parts = {field.name: (field, part) for field, part in zip(storage.type, storage.flatten(), strict=True)}
     (data_field, data), (shape_field, shape) = parts["data"], parts["shape"]
     order = permutation(array.type, column.metadata)
-    rows, mask = convert(data, replace(column, type=data_field.type, metadata=data_field.metadata or {}))
+    rows, mask = convert(data, replace(column, metadata=data_field.metadata or {}))
     shapes = convert(shape, _numpy(column.child(column.name, shape_field, nulls=0)))[0]
     for index, null in enumerate(is_null(data).tolist()):
         row = rows[index]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from itertools import chain
@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
+from penstock.serialization._arrow_dense import kind
 from penstock.serialization._arrow_images import features
 from penstock.serialization._arrow_nulls import MASK, Column, for_column, policy_of
-from penstock.serialization._arrow_types import convert, put
+from penstock.serialization._arrow_types import convert, finished_mask, put
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -95,18 +96,18 @@ class Conversion:
         return self._columns(batch, names, torch=True)
 
     def _columns(self, batch: Any, names: Sequence[str] | None, torch: bool) -> dict[str, Any]:
+        import pyarrow as pa
+
+        if not isinstance(batch, (pa.RecordBatch, pa.Table)):
+            raise TypeError(f"a RecordBatch or a Table is expected, got {type(batch).__name__}")
         plain, finished = _looked_into(), _tensor() if torch else _itself
         by_column = isinstance(self.nulls, dict)
         masked = isinstance(self.nulls, str) and self.nulls == MASK
         schema, found = batch.schema, dict[str, Any]()
         for index, name, array in _chosen(batch, schema.names, names):
+            stated = masked or (by_column and name in self.nulls)
             # Nine columns of 1,024 rows take 20 us here, and 60 us below, which knows every type.
-            if (
-                array.type.id in plain
-                and not array.null_count
-                and not masked
-                and not (by_column and name in self.nulls)
-            ):
+            if array.type.id in plain and not stated and not array.null_count:
                 if name in found:
                     raise DecodeError(f"the columns of nulls include {name!r}, and the batch has a column of that name")
                 found[name] = finished(_copied(array))
@@ -123,26 +124,39 @@ class Conversion:
                 decode_images=self.images == "decode",
                 decimals_as_float=self.decimals == "float64",
             )
-            values, mask = _converted(array, column)
-            put(found, name, values, mask if mask is None else finished(mask))
+            try:
+                values, mask = _converted(array, column)
+            except KeyError:
+                _check(name, field.type)
+                raise
+            put(found, name, values, finished_mask(mask, field, column))
         return found
 
 
-def _chosen(batch: Any, has: list[str], names: Sequence[str] | None) -> Iterable[tuple[int, str, Any]]:
-    import pyarrow as pa
-
-    if not isinstance(batch, (pa.RecordBatch, pa.Table)):
-        raise TypeError(f"a RecordBatch or a Table is expected, got {type(batch).__name__}")
+def _chosen(batch: Any, has: list[str], names: Sequence[str] | None) -> list[tuple[int, str, Any]]:
     places = {name: index for index, name in enumerate(has)}
     if len(places) < len(has):
         twice = next(name for index, name in enumerate(has) if places[name] != index)
         raise DecodeError(f"two columns are named {twice!r}, and a dict has room for one")
-    if names is None:
-        return zip(range(len(has)), has, batch.columns, strict=True)
-    missing = [name for name in names if name not in places]
+    missing = [name for name in names or () if name not in places]
     if missing:
         raise KeyError(f"no column {missing[0]!r}; there are {', '.join(map(repr, has))}")
-    return [(places[name], name, batch.column(places[name])) for name in names]
+    wanted = has if names is None else names
+    try:
+        columns = batch.columns if names is None else [batch.column(places[name]) for name in names]
+    except KeyError:
+        for name in wanted:
+            _check(name, batch.schema.field(places[name]).type)
+        raise
+    return [(places[name], name, array) for name, array in zip(wanted, columns, strict=True)]
+
+
+def _check(name: str, type_: Any) -> None:
+    """Refuse the types of which pyarrow has no arrays, and says so with a KeyError."""
+    if kind(type_) in ("INTERVAL_MONTHS", "INTERVAL_DAY_TIME"):
+        raise TypeError(f"column {name!r} ({type_}): pyarrow itself cannot read this type")
+    for number in range(type_.num_fields):
+        _check(f"{name}.{type_.field(number).name}", type_.field(number).type)
 
 
 @cache
