@@ -37,6 +37,7 @@ from penstock.pipes import (
     IoPathFileOpener,
     IterableWrapper,
 )
+from penstock.pipes.map import ParquetTable
 from penstock.serialization.blocks import pack
 from penstock.serialization.formats import FORMATS
 from penstock.testing import Case, boom
@@ -129,6 +130,7 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "rows", Case(lambda: read().rows())
     yield "select", Case(lambda: read().select(["y"]))
     yield "shuffle_rows", Case(lambda: read().shuffle_rows(4))
+    yield "take_rows", Case(lambda: ParquetTable([parquet]).shuffle().take_rows(2), 3)
     yield "to_numpy", Case(lambda: IterableWrapper([parquet]).read_parquet(as_="arrow").to_numpy())
     yield "to_tensors", Case(lambda: IterableWrapper([parquet]).read_parquet(as_="arrow").to_tensors())
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())

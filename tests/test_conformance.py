@@ -124,6 +124,7 @@ def test_a_source_that_is_no_pipe_is_a_type_error(name: str, source: Any) -> Non
         "round_robin_demux": (2,),
         "select": (["x"],),
         "set_length": (2,),
+        "take_rows": (2,),
         "slice": (0,),
         "sliding": (2,),
         "threadpool_map": (len,),

@@ -1338,6 +1338,14 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def take_rows(self, batch_size: int, drop_last: bool = False, *, name: str | None = None) -> IterDataPipe[Any]:
+        """Make rows of a table batches of columns, ``batch_size`` rows each (functional name: ``take_rows``).
+
+        See `penstock.pipes.row_taker.RowTaker`.
+        """
+        made: IterDataPipe[Any] = self._make("take_rows", name, batch_size, drop_last)
+        return made
+
     def threadpool_map(
         self,
         fn: Callable[..., Any],

@@ -267,10 +267,10 @@ def with_losses(items: Iterator[Any], loose: Lossy) -> Iterator[Any]:
 
 
 class GuardedData:
-    """A MapDataPipe of which an item may fail: it gives a hole then."""
+    """A MapDataPipe (``data``) of which an item may fail: it gives a hole then."""
 
     def __init__(self, data: Any, read: Callable[[Any], Any]) -> None:
-        self._data = data
+        self.data = data
         self._read = read
 
     def __getitem__(self, index: Any) -> Any:
@@ -280,7 +280,7 @@ class GuardedData:
         return [self[index] for index in indices]
 
     def __len__(self) -> int:
-        return len(self._data)
+        return len(self.data)
 
 
 def settled(item: Any, loose: Lossy) -> Any:

@@ -64,6 +64,7 @@ from penstock.pipes.repeater import Repeater
 from penstock.pipes.routed_decoder import RoutedDecoder
 from penstock.pipes.row_filter import RowFilter
 from penstock.pipes.row_shuffler import RowShuffler
+from penstock.pipes.row_taker import RowTaker
 from penstock.pipes.sample_multiplexer import SampleMultiplexer
 from penstock.pipes.sampler import Sampler
 from penstock.pipes.saver import Saver
@@ -176,6 +177,7 @@ __all__ = [
     "RowFilter",
     "RowGroupLister",
     "RowShuffler",
+    "RowTaker",
     "RowUnpacker",
     "Rows2Columnar",
     "S3FileLister",

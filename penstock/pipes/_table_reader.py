@@ -29,7 +29,7 @@ from penstock.pipes._table_files import TableFile, naming
 from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.columns import Conversion
 
-__all__ = ["TableReader", "check_columns", "listed_urls", "span_of"]
+__all__ = ["TableReader", "check_columns", "check_same", "listed_urls", "span_of", "wanted_schema"]
 
 _BLOCK_ROWS: Final = 1 << 16
 _BLOCK_BYTES: Final = 16 << 20
@@ -182,12 +182,12 @@ class _Run:
         there = file.schema.names
         if self._schema is None:
             self._ask_first(url)
-        found = self._wanted(url, file)
+        found = wanted_schema(url, file.schema, self._pipe.columns)
         if self._schema is None:
             self._schema, self.first = found, self.first or url
             self._plain = all(_is_plain(field.type) for field in found)
         else:
-            _check_same(url, found, self.first, self._schema)
+            check_same(url, found, self.first, self._schema)
         names = self._schema.names
         if self._expression is not None:
             looked_at = columns_of(self._expression, file.schema, url)
@@ -204,28 +204,12 @@ class _Run:
                 return
             try:
                 with closing(self._opened(first, self._about(first))) as file:
-                    self._schema, self.first = self._wanted(first, file), first
+                    self._schema, self.first = wanted_schema(first, file.schema, self._pipe.columns), first
                     self._plain = all(_is_plain(field.type) for field in self._schema)
                 return
             except (DecodeError, OSError):
                 if self.first is not None:
                     raise
-
-    def _wanted(self, url: str, file: TableFile) -> Any:
-        """Return the schema of the columns that are wanted of a file."""
-        import pyarrow as pa
-
-        schema = file.schema
-        names = schema.names if self._pipe.columns is None else self._pipe.columns
-        twice = sorted({name for name in names if schema.names.count(name) > 1}) if len(set(names)) < len(names) else []
-        if twice:
-            raise DecodeError(f"{url} has more than one column {', '.join(map(repr, twice))}")
-        missing = [name for name in names if name not in schema.names]
-        if missing:
-            raise DecodeError(
-                f"{url} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, schema.names[:50]))}"
-            )
-        return pa.schema([schema.field(name) for name in names], schema.metadata)
 
 
 class _About:
@@ -337,7 +321,23 @@ def check_columns(columns: Sequence[str] | None) -> list[str] | None:
     return names
 
 
-def _check_same(url: str, found: Any, first: str | None, wanted: Any) -> None:
+def wanted_schema(url: str, schema: Any, columns: Sequence[str] | None) -> Any:
+    """Return the schema of the columns that are wanted of a file. DecodeError where it has not each of them, once."""
+    import pyarrow as pa
+
+    names = schema.names if columns is None else columns
+    twice = sorted({name for name in names if schema.names.count(name) > 1}) if len(set(names)) < len(names) else []
+    if twice:
+        raise DecodeError(f"{url} has more than one column {', '.join(map(repr, twice))}")
+    missing = [name for name in names if name not in schema.names]
+    if missing:
+        raise DecodeError(
+            f"{url} has no column {', '.join(map(repr, missing))}; it has {', '.join(map(repr, schema.names[:50]))}"
+        )
+    return pa.schema([schema.field(name) for name in names], schema.metadata)
+
+
+def check_same(url: str, found: Any, first: str | None, wanted: Any) -> None:
     """Raise DecodeError unless two files have the same columns, in any order."""
     types = {field.name: field.type for field in found}
     others = {field.name: field.type for field in wanted}

@@ -7,6 +7,7 @@ from penstock.pipes.map.batcher import Batcher
 from penstock.pipes.map.cache import InMemoryCacheHolder
 from penstock.pipes.map.combining import Concater, Zipper
 from penstock.pipes.map.mapper import Mapper
+from penstock.pipes.map.parquet_table import ParquetTable
 from penstock.pipes.map.shuffler import Shuffler
 from penstock.pipes.map.to_iter import MapToIterConverter
 from penstock.pipes.map.to_map import IterToMapConverter
@@ -22,6 +23,7 @@ __all__ = [
     "MapDataPipe",
     "MapToIterConverter",
     "Mapper",
+    "ParquetTable",
     "SequenceWrapper",
     "Shuffler",
     "UnZipper",

@@ -1,0 +1,196 @@
+"""ParquetTable: the rows of Parquet files by number."""
+
+from __future__ import annotations
+
+import operator
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from penstock.core.pipe import MapDataPipe
+from penstock.pipes._batches import joined, rows_of, taken
+from penstock.pipes._table_files import ParquetFile
+from penstock.pipes._table_reader import check_columns, check_same, span_of, wanted_schema
+from penstock.serialization.columns import Conversion
+
+__all__ = ["ParquetTable"]
+
+
+class ParquetTable(MapDataPipe[dict[str, Any]]):
+    """The rows of Parquet files, by number: ``table[i]`` is a dict, ``table.take(numbers)`` a batch of columns.
+
+    `shuffle` over it is a permutation of all rows, and ``take_rows(batch_size)`` behind that makes batches of columns::
+
+        ParquetTable(paths).shuffle().sharding_filter().take_rows(128)
+
+    Rows are taken with one call for each row group that they lie in. Parquet has no way to a single row: its row group
+    is decoded, and kept while there is room in ``cache_bytes``. So this is fast where the columns that are asked for
+    fit in there. Where they don't, shuffle row groups and windows: ``list_row_groups().shuffle()`` and
+    ``shuffle_rows``.
+
+    Args:
+        paths: paths or URLs, of any kind that fsspec knows. Their footers are read when the length is asked for.
+        columns: read only these, and give them in this order; all unless given.
+        as_: what a batch is: ``numpy``, ``torch`` or ``arrow``; a row has numpy's or torch's values, or Python's.
+        storage_options: fsspec's, for the connection.
+        conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
+        cache_bytes: how much memory decoded row groups may take, in each process; the last one is kept in any case.
+
+    Raises:
+        ValueError: ``columns`` is empty or has a name twice; no such form.
+        IndexError: (when asked) no such row.
+        DecodeError: (when asked) names the file, the row group and what is wrong, as with ``read_parquet``.
+
+    Example:
+        >>> import os, tempfile
+        >>> import pyarrow, pyarrow.parquet
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.parquet")
+        >>> pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2, 3], "y": list("abc")}), path, row_group_size=2)
+        >>> table = ParquetTable([path], as_="torch")
+        >>> len(table), table[2]["y"], table.take([2, 0])
+        (3, 'c', {'x': tensor([3, 1]), 'y': ['c', 'a']})
+    """
+
+    def __init__(
+        self,
+        paths: str | Sequence[str],
+        columns: Sequence[str] | None = None,
+        *,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        cache_bytes: int = 256 << 20,
+    ) -> None:
+        if as_ not in ("numpy", "torch", "arrow"):
+            raise ValueError(f"as_ must be one of numpy, torch, arrow, got {as_!r}")
+        self.paths = [span_of(path)[0] for path in ([paths] if isinstance(paths, str) else paths)]
+        self.columns = check_columns(columns)
+        self.as_ = as_
+        self.storage_options = storage_options or {}
+        self.conversion = conversion
+        self.cache_bytes = cache_bytes
+        self._groups = _Groups(self.paths, self.columns, self.storage_options, cache_bytes)
+
+    def __len__(self) -> int:
+        return int(self._groups.starts()[-1])
+
+    def __getitem__(self, index: Any) -> dict[str, Any]:
+        return next(rows_of(self.take([index])))
+
+    def __getitems__(self, indices: Sequence[Any]) -> list[dict[str, Any]]:
+        return list(rows_of(self.take(indices)))
+
+    def take(self, indices: Sequence[Any]) -> Any:
+        """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
+        batch = self._groups.take(indices)
+        if self.as_ == "arrow":
+            return batch
+        conversion = self.conversion or Conversion()
+        return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
+
+    def holds(self) -> Any:
+        return len(self)
+
+
+class _Groups:
+    """The row groups of some files: how many rows they have, and the last ones that were decoded. Any thread may ask.
+
+    A copy in another process begins without either.
+    """
+
+    def __init__(self, paths: list[str], columns: list[str] | None, options: dict[str, Any], cache_bytes: int) -> None:
+        self._made_of = paths, columns, options, cache_bytes
+        self._lock = threading.RLock()
+        self._starts: Any = None
+        self._places: list[tuple[str, int]] = []  # of each group: its file, and its number there
+        self._footers: dict[str, Any] = {}
+        self._schema: Any = None
+        self._decoded: OrderedDict[int, Any] = OrderedDict()
+        self._bytes = 0
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Groups, self._made_of
+
+    def __deepcopy__(self, memo: Any) -> _Groups:
+        return _Groups(*self._made_of)
+
+    def starts(self) -> Any:
+        """Return the number of each group's first row, and behind them that of all rows."""
+        with self._lock:
+            if self._starts is None:
+                rows = [0]
+                places = []
+                for path in self._made_of[0]:
+                    file = self._opened(path)
+                    try:
+                        self._check(path, file)
+                        places += [(path, group) for group in range(file.groups)]
+                        rows += [file.rows(group) for group in range(file.groups)]
+                    finally:
+                        file.close()
+                self._places, self._starts = places, np.cumsum(rows)
+            return self._starts
+
+    def take(self, indices: Sequence[Any]) -> Any:
+        """Return rows as a record batch."""
+        starts = self.starts()
+        count = int(starts[-1])
+        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
+        wrong = rows[(rows >= count) | (rows < -count)]
+        if len(wrong):
+            raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
+        rows[rows < 0] += count
+        if not len(rows):
+            return self._none()
+        groups = np.searchsorted(starts, rows, "right") - 1
+        order = np.argsort(groups, kind="stable")
+        found, firsts = np.unique(groups[order], return_index=True)
+        pieces = []
+        for group, part in zip(found.tolist(), np.split(order, firsts[1:]), strict=True):
+            pieces.append(taken(self._group(group), rows[part] - starts[group]))
+        together = joined(pieces)
+        if len(pieces) == 1 and np.array_equal(order, np.arange(len(order))):
+            return together
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        return taken(together, back)
+
+    def _none(self) -> Any:
+        import pyarrow as pa
+
+        return pa.RecordBatch.from_pylist([], self._schema)
+
+    def _group(self, number: int) -> Any:
+        with self._lock:
+            batch = self._decoded.pop(number, None)
+            if batch is None:
+                batch = self._read(*self._places[number])
+                self._bytes += batch.nbytes
+                while self._decoded and self._bytes > self._made_of[3]:
+                    self._bytes -= self._decoded.popitem(last=False)[1].nbytes
+            self._decoded[number] = batch
+            return batch
+
+    def _read(self, path: str, group: int) -> Any:
+        import pyarrow as pa
+
+        file = self._opened(path)
+        try:
+            blocks = list(file.blocks(group, self._schema.names, max(file.rows(group), 1)))
+        finally:
+            file.close()
+        return pa.RecordBatch.from_arrays(joined(blocks).columns, schema=self._schema)
+
+    def _opened(self, path: str) -> ParquetFile:
+        file = ParquetFile(path, self._made_of[2], lambda read: read, self._footers.get(path))
+        self._footers[path] = file.footer
+        return file
+
+    def _check(self, path: str, file: ParquetFile) -> None:
+        found = wanted_schema(path, file.schema, self._made_of[1])
+        if self._schema is None:
+            self._schema = found
+        check_same(path, found, self._made_of[0][0], self._schema)

@@ -1,0 +1,81 @@
+"""RowTaker (``take_rows``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Protocol, runtime_checkable
+
+from penstock.core.bad import GuardedData
+from penstock.core.context import Context
+from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.registry import functional_datapipe
+from penstock.core.stream import State, Stream
+
+__all__ = ["RowTaker", "Takes"]
+
+
+@runtime_checkable
+class Takes(Protocol):
+    """Data of which many rows can be had in one go, as a batch of columns."""
+
+    def take(self, indices: Sequence[Any]) -> Any: ...
+
+
+@functional_datapipe("take_rows")
+class RowTaker(IterDataPipe[Any]):
+    """Make rows of a table batches of columns, ``batch_size`` rows each (functional name: ``take_rows``).
+
+    What ``batch`` is to samples, for a `ParquetTable` from which ``shuffle`` or ``to_iter_datapipe`` gives rows:
+    each batch is taken in one go, and no row is ever an object by itself. Only steps that act on the rows' numbers may
+    stand between: sharding, ``header``.
+
+    Args:
+        datapipe: the source, of a table's rows.
+        batch_size: rows per batch, at least 1.
+        drop_last: leave out a short last batch.
+
+    Raises:
+        ValueError: ``batch_size`` is below 1.
+        TypeError: (when run) the source gives no rows of a table.
+
+    State: none of its own.
+
+    Example:
+        >>> import os, tempfile
+        >>> import pyarrow, pyarrow.parquet
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.parquet")
+        >>> pyarrow.parquet.write_table(pyarrow.table({"x": [1, 2, 3]}), path)
+        >>> from penstock.pipes.map import ParquetTable
+        >>> list(ParquetTable([path]).to_iter_datapipe([2, 0, 1]).take_rows(2))
+        [{'x': array([3, 1])}, {'x': array([2])}]
+    """
+
+    def __init__(self, datapipe: IterDataPipe[Any], batch_size: int, drop_last: bool = False) -> None:
+        datapipe = check_source(self, datapipe)
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+        self.datapipe = datapipe
+        self.batch_size = batch_size
+        self.drop_last = drop_last
+        self.arity = batch_size
+
+    def __len__(self) -> int:
+        return len(self.datapipe) // self.batch_size if self.drop_last else -(-len(self.datapipe) // self.batch_size)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        up = ctx.build(self.datapipe, state, indices=True, holes=True)
+        table: Any = up.data.data if isinstance(up.data, GuardedData) else up.data
+        if not isinstance(table, Takes):
+            up.close()
+            raise TypeError(
+                f"take_rows needs rows of a table, such as ParquetTable(paths).shuffle(), but {self.datapipe!r} gives "
+                + ("items" if table is None else f"those of a {type(table).__name__}")
+            )
+        it, size, take = up.it, self.batch_size, ctx.guarded(self, table.take)
+        numbers = iter(lambda: list(islice(it, size)), [])
+        batches = (take(part) for part in numbers if len(part) == size or not self.drop_last)
+        places = None
+        if (inner := up.places) is not None:
+            places = lambda: (place // size for place in islice(inner(), 0, None, size))  # noqa: E731
+        return up.onward(batches, skip=lambda n: up.skip(n * size), places=places)
