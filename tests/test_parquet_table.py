@@ -67,19 +67,19 @@ def test_a_batch_has_the_rows_in_the_order_of_their_numbers(
 def test_each_row_group_is_decoded_once_where_it_can_be_kept(paths: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
     read = []
     blocks = ParquetFile.blocks
-    monkeypatch.setattr(
-        ParquetFile, "blocks", lambda self, group, *rest: read.append(group) or blocks(self, group, *rest)
-    )
+
+    def counting(self: Any, group: int, *rest: Any) -> Any:
+        read.append(group)
+        return blocks(self, group, *rest)
+
+    monkeypatch.setattr(ParquetFile, "blocks", counting)
     table = ParquetTable(paths)
-    list(table.shuffle().take_rows(3))
-    list(table.shuffle().take_rows(3))
+    for _ in range(2):
+        list(table.shuffle().take_rows(3))
     assert len(read) == 6
-    tight = ParquetTable(paths, cache_bytes=1)
     read.clear()
-    list(tight.to_iter_datapipe().take_rows(4))
-    assert (
-        len(read) == 8
-    )  # in the order of the rows: two batches reach over a border between files, which is no multiple
+    list(ParquetTable(paths, cache_bytes=1).to_iter_datapipe().take_rows(5))
+    assert len(read) == 6, "in the order of the rows the last one is all that it takes"
 
 
 SERVICES = {
@@ -142,8 +142,11 @@ def test_files_that_differ_and_damaged_ones_are_named(paths: list[str], tmp_path
 
 def test_a_row_group_that_is_damaged_can_be_skipped(tmp_path: Path) -> None:
     path = tmp_path / "a.parquet"
-    pq.write_table(pa.table({"x": np.arange(12)}), path, row_group_size=4, write_page_checksum=True)
-    at = pq.ParquetFile(path).metadata.row_group(1).column(0).data_page_offset + 30
+    pq.write_table(
+        pa.table({"x": np.arange(12)}), path, row_group_size=4, write_page_checksum=True, use_dictionary=False
+    )
+    chunk = pq.ParquetFile(path).metadata.row_group(1).column(0)
+    at = chunk.data_page_offset + chunk.total_compressed_size - 4
     data = bytearray(path.read_bytes())
     data[at] ^= 0xFF
     path.write_bytes(data)

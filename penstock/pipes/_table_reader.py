@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import closing
 from functools import lru_cache
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from penstock.core.bad import HOLE, Lossy
 from penstock.core.context import Context
@@ -27,7 +27,9 @@ from penstock.pipes._condition import Condition, as_expression, check_condition,
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_files import TableFile, naming
 from penstock.pipes.wrapper import IterableWrapper
-from penstock.serialization.columns import Conversion
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
 
 __all__ = ["TableReader", "check_columns", "check_same", "listed_urls", "span_of", "wanted_schema"]
 
@@ -99,6 +101,8 @@ class _Run:
     """
 
     def __init__(self, pipe: TableReader, ctx: Context, first: str | None) -> None:
+        from penstock.serialization.columns import Conversion
+
         self.first = first
         self._pipe, self._ctx = pipe, ctx
         self._expression = None if pipe.condition is None else as_expression(pipe.condition)

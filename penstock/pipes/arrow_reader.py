@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.pipe import IterDataPipe
 from penstock.core.registry import functional_datapipe
@@ -11,7 +11,9 @@ from penstock.pipes._condition import Condition
 from penstock.pipes._group_lister import GroupLister, count_of_groups
 from penstock.pipes._table_files import ArrowFile
 from penstock.pipes._table_reader import TableReader
-from penstock.serialization.columns import Conversion
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
 
 __all__ = ["ArrowReader", "RecordBatchLister"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
@@ -12,7 +12,9 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._batches import is_record_batch, row_count, rows_of, selected
 from penstock.pipes._nested import nested
 from penstock.pipes._table_reader import check_columns
-from penstock.serialization.columns import Conversion
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
 
 __all__ = ["ColumnSelector", "RowUnpacker", "ToNumpy", "ToTensors"]
 
@@ -22,7 +24,7 @@ class ColumnSelector(IterDataPipe[Any]):
     """Keep some columns of batches, in this order (functional name: ``select``).
 
     Args:
-        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
         columns: the names.
 
     Raises:
@@ -40,34 +42,34 @@ class ColumnSelector(IterDataPipe[Any]):
 
     arity = ONE_TO_ONE
 
-    def __init__(self, datapipe: IterDataPipe[Any], columns: Sequence[str]) -> None:
-        datapipe = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any], columns: Sequence[str]) -> None:
+        source_datapipe = check_source(self, source_datapipe)
         names = check_columns(columns)
         if names is None:
             raise TypeError("columns must be a list of names, got None")
-        self.datapipe = datapipe
+        self.source_datapipe = source_datapipe
         self.columns = names
 
     def __len__(self) -> int:
-        return len(self.datapipe)
+        return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         def select(batch: Any) -> Any:
             row_count(batch)
             return selected(batch, self.columns)
 
-        return ctx.each(self, self.datapipe, state, select)
+        return ctx.each(self, self.source_datapipe, state, select)
 
 
 class _Converter(IterDataPipe[dict[str, Any]]):
     arity = ONE_TO_ONE
 
-    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
-        self.datapipe: IterDataPipe[Any] = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        self.source_datapipe: IterDataPipe[Any] = check_source(self, source_datapipe)
         self.conversion = conversion
 
     def __len__(self) -> int:
-        return len(self.datapipe)
+        return len(self.source_datapipe)
 
 
 @functional_datapipe("to_numpy")
@@ -78,7 +80,7 @@ class ToNumpy(_Converter):
     them.
 
     Args:
-        datapipe: the source, of batches.
+        source_datapipe: the source, of batches.
         conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
 
     Raises:
@@ -93,14 +95,18 @@ class ToNumpy(_Converter):
         [{'x': array([1, 2])}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
-        super().__init__(datapipe, conversion)
+    def __init__(self, source_datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        super().__init__(source_datapipe, conversion)
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
+        from penstock.serialization.columns import Conversion
+
         convert = (self.conversion or Conversion()).to_numpy
-        return ctx.each(
-            self, self.datapipe, state, lambda batch: convert(batch) if is_record_batch(batch) else _arrays(batch)
-        )
+
+        def converted(batch: Any) -> Any:
+            return convert(batch) if is_record_batch(batch) else _arrays(batch)
+
+        return ctx.each(self, self.source_datapipe, state, converted)
 
 
 @functional_datapipe("to_tensors")
@@ -111,7 +117,7 @@ class ToTensors(_Converter):
     (copies of those that must not be written into). What torch has no type for stays as it is.
 
     Args:
-        datapipe: the source, of batches.
+        source_datapipe: the source, of batches.
         conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
 
     Raises:
@@ -126,14 +132,18 @@ class ToTensors(_Converter):
         [{'x': tensor([1, 2]), 'y': ['a', 'b']}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
-        super().__init__(datapipe, conversion)
+    def __init__(self, source_datapipe: IterDataPipe[Any], conversion: Conversion | None = None) -> None:
+        super().__init__(source_datapipe, conversion)
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
+        from penstock.serialization.columns import Conversion
+
         convert = (self.conversion or Conversion()).to_torch
-        return ctx.each(
-            self, self.datapipe, state, lambda batch: convert(batch) if is_record_batch(batch) else _tensors(batch)
-        )
+
+        def converted(batch: Any) -> Any:
+            return convert(batch) if is_record_batch(batch) else _tensors(batch)
+
+        return ctx.each(self, self.source_datapipe, state, converted)
 
 
 @functional_datapipe("rows")
@@ -144,7 +154,7 @@ class RowUnpacker(IterDataPipe[dict[str, Any]]):
     costs a dict for each row: what works on whole batches is many times faster.
 
     Args:
-        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
 
     State: the state ahead of the batch, and how many of its rows have been given.
 
@@ -155,11 +165,11 @@ class RowUnpacker(IterDataPipe[dict[str, Any]]):
         [{'x': 1, 'y': 'a'}, {'x': 2, 'y': 'b'}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any]) -> None:
-        self.datapipe: IterDataPipe[Any] = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any]) -> None:
+        self.source_datapipe: IterDataPipe[Any] = check_source(self, source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
-        return nested(self, self.datapipe, rows_of, ctx, state)
+        return nested(self, self.source_datapipe, rows_of, ctx, state)
 
 
 def _arrays(batch: Any) -> dict[str, Any]:

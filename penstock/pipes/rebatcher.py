@@ -21,7 +21,7 @@ class Rebatcher(IterDataPipe[Any]):
     in several is put together: one copy at most. The last batch may be shorter.
 
     Args:
-        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
         batch_size: rows per batch, at least 1.
         drop_last: leave out a short last batch.
 
@@ -38,18 +38,18 @@ class Rebatcher(IterDataPipe[Any]):
         [{'x': array([0, 1])}, {'x': array([2, 3])}, {'x': array([4])}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any], batch_size: int, drop_last: bool = False) -> None:
-        datapipe = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any], batch_size: int, drop_last: bool = False) -> None:
+        source_datapipe = check_source(self, source_datapipe)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.datapipe = datapipe
+        self.source_datapipe = source_datapipe
         self.batch_size = batch_size
         self.drop_last = drop_last
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         name = ctx.name(self)
         anchor, row = ctx.own(self, state) or (None, 0)
-        up = ctx.build(self.datapipe, anchor)
+        up = ctx.build(self.source_datapipe, anchor)
         cutter = RowCutter(name, up, row)
 
         def batches() -> Iterator[Any]:

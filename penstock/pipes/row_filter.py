@@ -21,7 +21,7 @@ class RowFilter(IterDataPipe[Any]):
     A batch of which no row is left is left out. Where it is known ahead, ``filter=`` of ``read_parquet`` reads less.
 
     Args:
-        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
         condition: a `pyarrow.compute.Expression`; a list of (column, op, value) that must all hold, or a list of such
             lists, one of which must; or a function of a batch that returns its mask, a boolean for each row.
 
@@ -42,11 +42,11 @@ class RowFilter(IterDataPipe[Any]):
         [{'x': array([4, 5])}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any], condition: Condition | Callable[[Any], Any]) -> None:
-        datapipe = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any], condition: Condition | Callable[[Any], Any]) -> None:
+        source_datapipe = check_source(self, source_datapipe)
         if condition is None:
             raise TypeError("a condition is expected, but got None")
-        self.datapipe = datapipe
+        self.source_datapipe = source_datapipe
         self.condition = condition if _is_function(condition) else check_condition(condition)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
@@ -64,7 +64,7 @@ class RowFilter(IterDataPipe[Any]):
                 return batch if len(found) else DROPPED
             return taken(batch, found) if len(found) else DROPPED
 
-        up, kept = ctx.build(self.datapipe, state, holes=True), ctx.guarded(self, kept)
+        up, kept = ctx.build(self.source_datapipe, state, holes=True), ctx.guarded(self, kept)
         return up.onward(left for batch in up.it if (left := kept(batch)) is not DROPPED)
 
 

@@ -27,7 +27,7 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
     given, the next one is read: twice ``buffer_rows`` rows are in memory.
 
     Args:
-        datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
+        source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
         buffer_rows: rows per window, at least 1; as many as make whole batches, where ``batch_size`` is given.
         batch_size: rows per batch, but for the last; unless given, as many as the largest batch of the window has, and
             fewer at its end.
@@ -47,14 +47,14 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
     """
 
     def __init__(
-        self, datapipe: IterDataPipe[Any], buffer_rows: int = 100_000, *, batch_size: int | None = None
+        self, source_datapipe: IterDataPipe[Any], buffer_rows: int = 100_000, *, batch_size: int | None = None
     ) -> None:
-        datapipe = check_source(self, datapipe)
+        source_datapipe = check_source(self, source_datapipe)
         if buffer_rows < 1:
             raise ValueError(f"buffer_rows must be at least 1, got {buffer_rows}")
         if batch_size is not None and batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.datapipe = datapipe
+        self.source_datapipe = source_datapipe
         self.buffer_rows = buffer_rows
         self.batch_size = batch_size
 
@@ -62,7 +62,7 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
         name = ctx.name(self)
         saved = ctx.own(self, state)
         anchor, window, given, size = saved or _START
-        up = ctx.build(self.datapipe, anchor[0])
+        up = ctx.build(self.source_datapipe, anchor[0])
         cutter = RowCutter(name, up, anchor[1])
         key = shuffle_key(self, ctx)
         room = self.buffer_rows

@@ -31,7 +31,7 @@ class RowTaker(IterDataPipe[Any]):
     stand between: sharding, ``header``.
 
     Args:
-        datapipe: the source, of a table's rows.
+        source_datapipe: the source, of a table's rows.
         batch_size: rows per batch, at least 1.
         drop_last: leave out a short last batch.
 
@@ -51,26 +51,30 @@ class RowTaker(IterDataPipe[Any]):
         [{'x': array([3, 1])}, {'x': array([2])}]
     """
 
-    def __init__(self, datapipe: IterDataPipe[Any], batch_size: int, drop_last: bool = False) -> None:
-        datapipe = check_source(self, datapipe)
+    def __init__(self, source_datapipe: IterDataPipe[Any], batch_size: int, drop_last: bool = False) -> None:
+        source_datapipe = check_source(self, source_datapipe)
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-        self.datapipe = datapipe
+        self.source_datapipe = source_datapipe
         self.batch_size = batch_size
         self.drop_last = drop_last
         self.arity = batch_size
 
     def __len__(self) -> int:
-        return len(self.datapipe) // self.batch_size if self.drop_last else -(-len(self.datapipe) // self.batch_size)
+        rows = len(self.source_datapipe)
+        return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.datapipe, state, indices=True, holes=True)
-        table: Any = up.data.data if isinstance(up.data, GuardedData) else up.data
+        up = ctx.build(self.source_datapipe, state, indices=True, holes=True)
+        table: Any = up.data
+        if isinstance(table, GuardedData):
+            table = table.data
         if not isinstance(table, Takes):
             up.close()
+            given = "items" if table is None else f"those of a {type(table).__name__}"
+            source = self.source_datapipe
             raise TypeError(
-                f"take_rows needs rows of a table, such as ParquetTable(paths).shuffle(), but {self.datapipe!r} gives "
-                + ("items" if table is None else f"those of a {type(table).__name__}")
+                f"take_rows needs rows of a table, such as ParquetTable(paths).shuffle(), but {source!r} gives {given}"
             )
         it, size, take = up.it, self.batch_size, ctx.guarded(self, table.take)
         numbers = iter(lambda: list(islice(it, size)), [])

@@ -6,15 +6,15 @@ import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Literal
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import joined, rows_of, taken
 from penstock.pipes._table_files import ParquetFile
 from penstock.pipes._table_reader import check_columns, check_same, span_of, wanted_schema
-from penstock.serialization.columns import Conversion
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
 
 __all__ = ["ParquetTable"]
 
@@ -85,6 +85,8 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
 
     def take(self, indices: Sequence[Any]) -> Any:
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
+        from penstock.serialization.columns import Conversion
+
         batch = self._groups.take(indices)
         if self.as_ == "arrow":
             return batch
@@ -119,6 +121,8 @@ class _Groups:
 
     def starts(self) -> Any:
         """Return the number of each group's first row, and behind them that of all rows."""
+        import numpy as np
+
         with self._lock:
             if self._starts is None:
                 rows = [0]
@@ -136,6 +140,8 @@ class _Groups:
 
     def take(self, indices: Sequence[Any]) -> Any:
         """Return rows as a record batch."""
+        import numpy as np
+
         starts = self.starts()
         count = int(starts[-1])
         rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
