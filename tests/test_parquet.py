@@ -422,6 +422,16 @@ def test_a_damaged_file_can_be_skipped_and_of_a_good_one_only_the_bad_row_group(
     assert re.search("bad.parquet", letters.read_text())
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("how", ["truncated footer", "empty"])
+def test_the_first_file_of_a_list_may_be_the_damaged_one(tmp_path: Path, how: str, workers: int) -> None:
+    pipe = IterableWrapper([damaged(tmp_path, how), *two_files(tmp_path)]).sharding_filter().read_parquet(["x"])
+    service = MultiProcessingReadingService(workers) if workers else None
+    with DataLoader2(pipe, reading_service=service, bad_samples=BadSamples("skip")) as loader:
+        assert sorted(column(loader)) == list(range(23))
+        assert loader.stats()["skipped"] == 1
+
+
 @pytest.mark.parametrize("how", ["flipped bytes", "another type"])
 def test_what_was_skipped_stays_skipped_from_every_index(tmp_path: Path, how: str) -> None:
     first, last = two_files(tmp_path)
