@@ -207,7 +207,7 @@ def test_dead_letters_are_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "graph", ["map", "map, prefetch, collate", "a second shuffle", "flatmap", "a pipe of the user's"]
+    "graph", ["map", "map, prefetch, collate", "a second shuffle", "flatmap", "unbatch", "a pipe of the user's"]
 )
 @pytest.mark.parametrize("service", ["processes", "threads"])
 def test_counters_and_items_are_right_behind_a_resume(graph: str, service: str) -> None:

@@ -152,6 +152,7 @@ def _tolerant(
         part = None if place == _LOST else guarded(x, place)
         if type(part) is Lossy and part.value is HOLE:
             return _Tolerant(None, failed, part)
-        return _Tolerant(None if part is None else settled(part, ctx.loose), failed)
+        loose = ctx.loose if place is None else Lossy(HOLE)  # of one opened before, what it had lost was counted then
+        return _Tolerant(None if part is None else settled(part, loose), failed)
 
     return opened
