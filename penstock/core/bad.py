@@ -74,8 +74,8 @@ class BadSamples:
     loses all of its samples is left out; where several ranks must take as many steps, the last batch is repeated in its
     place, and ``dl.is_padding`` is true.
 
-    What kills two worker processes in a row is a bad sample as well, where the graph divides into blocks: its whole
-    batch is left out, and counts as one sample.
+    A sample that kills two worker processes in a row in one of those steps is a bad one as well. Where it does in
+    another step, and the graph divides into blocks, its whole batch is left out, and counts as one sample.
 
     Args:
         action: ``raise``, or ``skip``: go on without the sample.
@@ -153,13 +153,6 @@ class BadSamples:
                 raise RuntimeError("a function raised StopIteration") from error
             raise error
         return {"source": _as_json(source), "place": place, "error": f"{type(error).__name__}: {error}"}
-
-    def guarded_run(self, items: Iterable[Any], source: Any, place: dict[str, Any]) -> Iterator[Any]:
-        """Yield the items of one source item; where that fails, a hole for the rest of them."""
-        try:
-            yield from items
-        except Exception as error:
-            yield Lossy(HOLE, [self.loss(source, error, place)])
 
     def over(self, skipped: int, samples: int, *, at_end: bool = False) -> bool:
         """Whether so many skipped samples, of so many in all, are more than the limit."""

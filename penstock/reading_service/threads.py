@@ -111,6 +111,9 @@ class ThreadSession(Session):
         """Return the error for a thread that is gone."""
         return RuntimeError(f"{worker.thread.name} ended without a word")
 
+    def killer(self, worker: Any) -> None:
+        """None: what kills a thread ends the process."""
+
     def replaced(self, worker: Any) -> None:
         """Never: a thread does not die alone."""
         raise NotImplementedError
