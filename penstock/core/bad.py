@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from penstock.core.errors import GraphError, MissingExtra, StateError, TransportError
+from penstock.core.errors import GraphError, MissingExtra, StateError, TransportError, WorkerDied
 
 __all__ = [
     "DROPPED",
@@ -144,7 +144,7 @@ class BadSamples:
 
     def tries_again(self, error: Exception, tried: int) -> bool:
         """Whether to try again what has failed, after so many retries."""
-        return tried < self.retries and isinstance(error, self.retry_on)
+        return tried < self.retries and isinstance(error, self.retry_on) and not isinstance(error, WorkerDied)
 
     def loss(self, source: Any, error: Exception, place: dict[str, Any]) -> Loss:
         """Return what is to be said of a sample that is skipped; raise its error where it must not be."""

@@ -97,6 +97,8 @@ class Dispatcher:
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
+        if self._calls is not None:
+            self._calls.stop()
         self._shared = {}
         self._ready.clear()
 

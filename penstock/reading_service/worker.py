@@ -202,6 +202,8 @@ class _Worker:
             raise
         finally:
             deliveries.close()  # type: ignore[attr-defined]  # a generator
+            if calls is not None:
+                calls.stop()
 
     def _before_item(self, making: Making) -> None:
         """Wait until the main process is near enough; leave where it has something else to do."""
