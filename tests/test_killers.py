@@ -221,3 +221,17 @@ def test_a_batch_of_blocks_is_left_out_where_nobody_knows_what_kills_in_it() -> 
     with DataLoader2(graph, reading_service=service(), bad_samples=SKIP) as dl:
         assert list(dl) == [[x, x + 1, x + 2] for x in range(0, 24, 3) if x != 9]
         assert dl.stats()["skipped"] == 1
+
+
+@pytest.mark.parametrize("policy", [None, SKIP], ids=["raise", "skip"])
+def test_three_deaths_are_enough_however_many_items_the_first_one_had_on_their_way(policy: BadSamples | None) -> None:
+    fault = faults.kill(60, times=None)
+    graph = IterableWrapper(range(100)).sharding_filter().filter(lambda x: True).map(fault)
+    with DataLoader2(graph, reading_service=service(max_restarts=3, worker_prefetch_cnt=40), bad_samples=policy) as dl:
+        if policy is None:
+            with pytest.raises(WorkerDied, match="it died there again") as caught:
+                list(dl)
+            assert not any("max_restarts" in note for note in getattr(caught.value, "__notes__", ()))
+        else:
+            assert sorted(dl) == [x for x in range(100) if x != 60]
+            assert fault.count <= 3

@@ -177,7 +177,7 @@ class Run:
         losses: what to do with samples that fail, and what the epoch had lost when it was begun; None raises. Items may
             be `Lossy` otherwise.
         killers: what has ended two processes, and is not to be called again.
-        careful: write down which function is called: a process has been lost here.
+        careful: a process has been lost here: lose nothing more with another one, and see what it dies of.
     """
 
     seed: int

@@ -285,14 +285,13 @@ class ProcessEpoch(Epoch):
         """Begin on all of them; ``careful`` says that the dispatching process was lost here."""
         session = self._session
         if session.dispatcher is not None:
-            run = replace(self._now(), careful=careful and self._skips())
-            session.dispatcher.receiver.command("epoch", self._number, run)
+            session.dispatcher.receiver.command("epoch", self._number, replace(self._now(), careful=careful))
         for worker in session.workers:
             self._begin(worker)
 
     def _begin(self, worker: Any, *, careful: bool = False) -> None:
         self._bundles[worker.number] = _Bundle((), {})
-        worker.receiver.command("epoch", self._number, replace(self._now(), careful=careful and self._skips()))
+        worker.receiver.command("epoch", self._number, replace(self._now(), careful=careful))
 
     def _now(self) -> Run:
         """Return the rest of the epoch."""

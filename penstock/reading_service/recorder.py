@@ -104,10 +104,11 @@ class Recorder:
 
 
 def watched_calls(run: Run, recorder: Recorder) -> Calls | None:
-    """Return what watches the calls of functions in an epoch, where a process has been lost ahead of this one."""
-    if not (run.killers or run.careful):
+    """Return what watches the calls of functions in an epoch, where a process has been lost and samples may be."""
+    watches = run.careful and run.bad is not None and run.bad.action == "skip"
+    if not (run.killers or watches):
         return None
-    return Calls(run.killers, _bytes, recorder.calling if run.careful else None)
+    return Calls(run.killers, _bytes, recorder.calling if watches else None)
 
 
 def _bytes(item: Any) -> bytes:

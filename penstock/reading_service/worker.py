@@ -187,7 +187,7 @@ class _Worker:
             calls=calls,
         )
         outbox = self._outbox
-        outbox.begin(epoch, graph)
+        outbox.begin(epoch, graph, careful=run.careful)
         try:
             for lane, tell, item in deliveries:
                 if item is END:
