@@ -44,6 +44,7 @@ FACADE = ""
 ONLY_IN_FUNCTIONS = {
     *("torch", "pyarrow", "zarr", "fsspec"),
     *(
+        "PIL",
         "dask",
         "datasets",
         "distributed",
