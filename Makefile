@@ -1,7 +1,7 @@
 # Every target sets itself up, in .venv. A fresh machine needs git, make and Python 3.11 or later.
 #
 #   make demo       train a small network on real digits through the tutorial's graph
-#   make test       the tests that take seconds, and every example in a docstring
+#   make test       the tests that take seconds, and every example in a docstring, in two processes
 #   make test-all   all tests
 #   make lint       style, types, and whether generated code is fresh
 #   make bench      the numbers that we quote (peers go into .venv-bench*)
@@ -23,7 +23,7 @@ demo: .venv/.stamp-demo
 	$(BIN)/python examples/demo.py
 
 test: .venv/.stamp-test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 test-all: .venv/.stamp-test
 	$(BIN)/python -m pytest

@@ -22,9 +22,9 @@ from penstock import (
     StateError,
     ThreadingReadingService,
     TooManyBadSamples,
-    WorkerDied,
 )
 from penstock.pipes import IterableWrapper
+from penstock.testing import faults
 from ranks import ranks
 from running import trip
 
@@ -207,7 +207,7 @@ def test_dead_letters_are_a_source(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "graph", ["map", "map, prefetch, collate", "a second shuffle", "flatmap", "a pipe of the user's"]
+    "graph", ["map", "map, prefetch, collate", "a second shuffle", "flatmap", "unbatch", "a pipe of the user's"]
 )
 @pytest.mark.parametrize("service", ["processes", "threads"])
 def test_counters_and_items_are_right_behind_a_resume(graph: str, service: str) -> None:
@@ -239,24 +239,6 @@ def test_counters_are_right_behind_a_replacement() -> None:
         assert dl.stats()["skipped"] == len(BAD) and dl.stats()["restarts"] >= 1
 
 
-@pytest.mark.usefixtures("no_leftovers")
-def test_what_kills_two_workers_is_skipped_with_its_batch() -> None:
-    def deadly(x: int) -> int:
-        if x == 10:
-            os._exit(3)
-        return x
-
-    graph = IterableWrapper(range(24)).sharding_filter().map(deadly).batch(3)
-    with DataLoader2(graph, reading_service=MultiProcessingReadingService(2), bad_samples=SKIP) as dl:
-        assert list(dl) == [[x, x + 1, x + 2] for x in range(0, 24, 3) if x != 9]
-        assert dl.stats()["skipped"] == 1 and dl.stats()["restarts"] == 2
-    with (
-        DataLoader2(graph, reading_service=MultiProcessingReadingService(2)) as dl,
-        pytest.raises(WorkerDied, match="exit code 3"),
-    ):
-        list(dl)
-
-
 def test_ranks_take_equal_steps_with_the_last_batch_again_where_one_is_lost() -> None:
     def of_rank(rank: int, limit: int | None) -> Any:
         pipe = IterableWrapper(range(36)).sharding_filter().map(load).batch(3)
@@ -278,6 +260,20 @@ def test_ranks_take_equal_steps_with_the_last_batch_again_where_one_is_lost() ->
     assert [padding for _, padding in second] == [True] + [False] * 5
     healthy, full = ranks.values(2, of_rank, 3)
     assert full[0] == healthy[0] and "TooManyBadSamples" in full[1] and "rank 1 failed" in healthy[1]
+
+
+def test_ranks_go_on_in_step_where_a_sample_kills_two_workers() -> None:
+    def of_rank(rank: int) -> Any:
+        fault = faults.kill(22, times=None)
+        graph = IterableWrapper(range(60)).sharding_filter().filter(lambda x: True).map(fault)
+        inner = MultiProcessingReadingService(2, lanes=4)
+        of_ranks = SequentialReadingService(DistributedReadingService(timeout=20), inner)
+        with DataLoader2(graph, reading_service=of_ranks, bad_samples=SKIP) as dl:
+            return list(dl), dl.stats()["skipped"]
+
+    (first, lost_first), (second, lost_second) = ranks.values(2, of_rank)
+    assert (lost_first, lost_second) == (1, 0) and len(first) == len(second)
+    assert 22 not in first and sorted({*first, *second}) == [x for x in range(60) if x != 22]
 
 
 def test_what_is_wrong_with_the_program_is_raised() -> None:

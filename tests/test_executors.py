@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from penstock import (
@@ -31,6 +32,7 @@ from penstock import (
     ThreadingReadingService,
 )
 from penstock.iterstream import IterableSource
+from penstock.testing import faults
 from penstock.testing.leftovers import no_leftovers
 from running import context, restores_at_every_index, run, trip, within
 
@@ -505,6 +507,19 @@ def test_a_process_that_dies_is_an_error_and_no_hang(ordered: bool) -> None:
     assert "raised in pipe 'async_map'" in notes and notes.endswith(": 3")
     with ProcessPoolExecutor(1) as pool, pytest.raises(BrokenProcessPool):
         list(wrap(50).async_map(die, 10, executor=pool, ordered=ordered))
+
+
+def test_a_worker_that_is_killed_takes_the_processes_of_its_pool_with_it() -> None:
+    graph = wrap(40).sharding_filter().async_map(lambda x: (x, os.getpid()), 4, 2, "processes")
+    graph = graph.map(faults.kill(lambda pair: pair[0] == 21))
+    with DataLoader2(graph, reading_service=MultiProcessingReadingService(1, max_restarts=1)) as dl:
+        found = list(dl)
+        assert [x for x, _ in found] == list(range(40)) and dl.stats()["restarts"] == 1
+    pids, began = {pid for _, pid in found}, time.monotonic()
+    assert len(pids) >= 2
+    while any(map(psutil.pid_exists, pids)):
+        assert within(10, since=began)
+        time.sleep(0.02)
 
 
 @pytest.mark.parametrize("ordered", [True, False])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from penstock import DataLoader2
 from penstock.graph import Finding, lint, names, walk
 from penstock.graph.lint import _check_shuffle_before_sharding
 from penstock.pipes import IterableWrapper, IterDataPipe
@@ -99,6 +101,76 @@ def test_work_ahead_of_the_point_is_named_as_far_as_it_could_stand_behind() -> N
     assert [finding.pipe.split(" at ")[0] for finding in found] == ["map(len)", "map(repr)"]
     dispatched = numbers().map(str).shuffle().sharding_round_robin_dispatch()
     assert lint(dispatched) == [], "ahead of a dispatching point it runs once"
+
+
+class Passed(IterDataPipe[Any]):
+    """A pipe of the user's, which is replayed."""
+
+    arity = 1
+
+    def __init__(self, source: IterDataPipe[Any]) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[Any]:
+        yield from self.source
+
+
+COUNTING: dict[str, Callable[[Any], Any]] = {
+    "shuffle": lambda pipe: pipe.shuffle(buffer_size=6),
+    "unbatch": lambda pipe: pipe.batch(3).unbatch(),
+    "flatmap": lambda pipe: pipe.flatmap(lambda x: [x, x]),
+    "groupby": lambda pipe: pipe.groupby(lambda x: x % 3, group_size=4, buffer_size=20),
+    "sliding": lambda pipe: pipe.sliding(2),
+    "Passed": Passed,
+    "async_map": lambda pipe: pipe.async_map(abs, ordered=False),
+}
+EXACT: dict[str, Callable[[Any], Any]] = {
+    "map": lambda pipe: pipe.map(abs),
+    "filter": lambda pipe: pipe.filter(lambda x: x % 5),
+    "random_filter": lambda pipe: pipe.random_filter(lambda x, rng: x % 3 > 0),
+    "batch and collate": lambda pipe: pipe.batch(3).collate(list),
+    "prefetch": lambda pipe: pipe.prefetch(3),
+    "enumerate": lambda pipe: pipe.enumerate().map(lambda pair: pair[1]),
+    "header": lambda pipe: pipe.header(500),
+    "zip": lambda pipe: pipe.zip(IterableWrapper(range(60)).shuffle().sharding_filter()).map(lambda pair: pair[0]),
+    "concat": lambda pipe: pipe.concat(IterableWrapper(range(100, 110)).shuffle().sharding_filter()),
+    "async_map in order": lambda pipe: pipe.async_map(abs, 3, 2),
+    "threadpool_map": lambda pipe: pipe.threadpool_map(abs, max_workers=2),
+}
+
+
+@pytest.mark.parametrize("name", COUNTING)
+def test_what_counts_items_that_come_in_any_order_is_named_with_who_gives_them(name: str) -> None:
+    loose: Any = numbers().shuffle().sharding_filter().async_map(abs, ordered=False)
+    found = [finding for finding in lint(COUNTING[name](loose.map(abs)).batch(2)) if finding.code == "counts-any-order"]
+    (finding,) = found
+    assert finding.pipe.startswith(f"{name}(") and "async_map(abs) at" in finding.sentence
+    ahead = COUNTING[name](numbers().shuffle().sharding_filter())
+    if name != "async_map":
+        assert lint(ahead.async_map(abs, ordered=False).batch(2)) == [], "ahead of it"
+        assert lint(COUNTING[name](numbers().shuffle().sharding_filter().async_map(abs))) == [], "in order"
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_what_is_exact_behind_items_in_any_order_is_not_named(name: str) -> None:
+    def late(x: int) -> int:
+        time.sleep(0.004 if x % 7 == 3 else 0.0003)
+        return x
+
+    graph = EXACT[name](IterableWrapper(range(60)).shuffle().sharding_filter().async_map(late, 8, 4, ordered=False))
+    assert lint(graph) == []
+    whole = sorted(map(str, _leaves(list(graph))))
+    for stop in (1, 4, 7, 11):
+        with DataLoader2(graph) as dl:
+            dl.seed(1)
+            it = iter(dl)
+            head = [next(it) for _ in range(stop)]
+            dl.load_state_dict(dl.state_dict())
+            assert sorted(map(str, _leaves([*head, *dl]))) == whole
+
+
+def _leaves(value: Any) -> list[Any]:
+    return [leaf for each in value for leaf in _leaves(each)] if isinstance(value, list) else [value]
 
 
 def test_a_pipe_of_the_users_with_apply_sharding_is_a_point() -> None:

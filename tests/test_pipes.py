@@ -266,7 +266,9 @@ def _dtypes(value: Any) -> Any:
     return [_dtypes(part) for part in value] if isinstance(value, (list, tuple)) else getattr(value, "dtype", None)
 
 
-@pytest.mark.parametrize("batch", [[object()] * 2, [np.array(["a"])] * 2, [None, None]], ids=repr)
+@pytest.mark.parametrize(
+    "batch", [[object()] * 2, [np.array(["a"])] * 2, [None, None]], ids=["objects", "texts", "None"]
+)
 def test_collate_refuses_what_is_no_number_or_array(batch: list[Any]) -> None:
     with pytest.raises(TypeError, match="default_collate"):
         list(IterableWrapper([batch]).collate())

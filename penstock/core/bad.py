@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from penstock.core.errors import GraphError, MissingExtra, StateError, TransportError
+from penstock.core.errors import GraphError, MissingExtra, StateError, TransportError, WorkerDied
 
 __all__ = [
     "DROPPED",
@@ -74,8 +74,8 @@ class BadSamples:
     loses all of its samples is left out; where several ranks must take as many steps, the last batch is repeated in its
     place, and ``dl.is_padding`` is true.
 
-    What kills two worker processes in a row is a bad sample as well, where the graph divides into blocks: its whole
-    batch is left out, and counts as one sample.
+    A sample that kills two worker processes in a row in one of those steps is a bad one as well. Where it does in
+    another step, and the graph divides into blocks, its whole batch is left out, and counts as one sample.
 
     Args:
         action: ``raise``, or ``skip``: go on without the sample.
@@ -164,7 +164,7 @@ class BadSamples:
 
     def tries_again(self, error: Exception, tried: int) -> bool:
         """Whether to try again what has failed, after so many retries."""
-        return tried < self.retries and isinstance(error, self.retry_on)
+        return tried < self.retries and isinstance(error, self.retry_on) and not isinstance(error, WorkerDied)
 
     def loss(self, source: Any, error: Exception, place: dict[str, Any]) -> Loss:
         """Return what is to be said of a sample that is skipped; raise its error where it must not be."""
@@ -173,13 +173,6 @@ class BadSamples:
                 raise RuntimeError("a function raised StopIteration") from error
             raise error
         return {"source": _as_json(source), "place": place, "error": f"{type(error).__name__}: {error}"}
-
-    def guarded_run(self, items: Iterable[Any], source: Any, place: dict[str, Any]) -> Iterator[Any]:
-        """Yield the items of one source item; where that fails, a hole for the rest of them."""
-        try:
-            yield from items
-        except Exception as error:
-            yield Lossy(HOLE, [self.loss(source, error, place)])
 
     def over(self, skipped: int, samples: int, *, at_end: bool = False) -> bool:
         """Whether so many skipped samples, of so many in all, are more than the limit."""

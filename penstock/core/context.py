@@ -13,8 +13,10 @@ from penstock.core.errors import GraphError, StateError
 from penstock.core.pipe import iterates_itself
 from penstock.core.seeds import hash_key
 from penstock.core.stream import State, Stream
+from penstock.core.walk import describe
 
 if TYPE_CHECKING:
+    from penstock.core.calls import Calls
     from penstock.core.feed import Feed
     from penstock.core.pipe import IterDataPipe, Pipe
     from penstock.core.trace import Trace
@@ -130,6 +132,7 @@ class Context:
         report: takes what a pipe of a worker counts for the pipe of its name in the main process; None outside workers.
         trace: set while a failed batch is run again to find out which pipe and item it was.
         bad: what to do with samples that fail; None raises.
+        calls: what watches the calls of functions, and what is known to kill; None if nobody has died.
         plain: no service arranges the run.
         loose: what was lost ahead of steps that know no holes, until the next item of the root takes it along.
     """
@@ -150,6 +153,7 @@ class Context:
     report: Callable[[Any], object] | None = None
     trace: Trace | None = None
     bad: BadSamples | None = None
+    calls: Calls | None = None
     plain: bool = False
     loose: Lossy = field(default_factory=lambda: Lossy(HOLE), compare=False)
 
@@ -196,7 +200,11 @@ class Context:
 
     def guarded(self, pipe: Pipe, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Return a pipe's function of an item as it is to be called: so that a sample may fail, where it may."""
-        return fn if self.bad is None else self.bad.guarded(fn, self.place(pipe))
+        if self.bad is None:
+            return fn
+        if self.calls is not None:
+            fn = self.calls.watched(self.name(pipe), describe(pipe), fn)
+        return self.bad.guarded(fn, self.place(pipe))
 
     def place(self, pipe: Pipe) -> dict[str, Any]:
         """Return where a pipe runs, for who reads of a sample that failed there."""

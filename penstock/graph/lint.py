@@ -1,9 +1,10 @@
-"""What is right as a graph and yet hardly what was meant: missing sharding points, shuffles behind them, double reads.
+"""What is right as a graph and yet hardly what was meant: missing sharding points, late shuffles, double reads.
 
 source -> shuffle -> sharding_filter -> map -> batch        nothing to say
 source -> sharding_filter -> shuffle -> map -> batch        no-shuffle-ahead
 source -> map -> sharding_filter -> batch                   no-shuffle-ahead, work-ahead
 source -> shuffle -> batch                                  no-sharding-point
+... -> async_map(ordered=False) -> shuffle -> batch         counts-any-order
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, Pipe
+from penstock.core.pipe import ONE_TO_ONE, OTHER, IterDataPipe, Pipe, iterates_itself
 from penstock.core.sharing import Child
 from penstock.core.walk import describe, walk
 from penstock.graph.settings import is_shuffler
@@ -49,6 +50,8 @@ def lint(dp: Pipe) -> list[Finding]:
     - ``no-shuffle-ahead``: a sharding point has a path to it on which nothing shuffles.
     - ``read-twice``: two pipes read one stream, without a fork.
     - ``work-ahead``: a function that could run behind the sharding point runs ahead of it.
+    - ``counts-any-order``: a pipe that comes back to a saved place by counting items stands behind one that gives them
+      in any order, ``async_map(ordered=False)``.
 
     Example:
         >>> from penstock.pipes import IterableWrapper
@@ -64,6 +67,7 @@ def lint(dp: Pipe) -> list[Finding]:
         if not getattr(point, "dispatches", False):  # there, what stands ahead runs once
             found += _work(point)
     found += _twice(pipes)
+    found += _counting(pipes)
     place = {describe(pipe): i for i, pipe in enumerate(pipes)}
     unique = dict.fromkeys(found)  # two points may have the same pipe ahead of them
     return sorted(unique, key=lambda finding: place[finding.pipe])
@@ -174,6 +178,31 @@ def _twice(pipes: list[Pipe]) -> Iterable[Finding]:
                 f"{who} read{'s' if len(readers) == 1 else ''} it, each time from its start: all that is upstream runs "
                 f"{times} times",
                 f"Use .fork({times}) on it, unless it is cheap to read again",
+            )
+
+
+def _counting(pipes: list[Pipe]) -> Iterable[Finding]:
+    """Name the first pipe on each way from one that gives items in any order which holds some of them, or is replayed.
+
+    Its own state is a place in the source and a count of items from there; those are others each time. What makes one
+    item of one, or of a batch, stands between two of them whenever it is asked.
+    """
+    for loose in pipes:
+        if not loose.in_any_order:
+            continue
+        exact = {id(loose)}
+        for pipe in pipes:
+            if not any(id(source) in exact for source in pipe.sources):
+                continue
+            if not iterates_itself(type(pipe)) and (pipe.arity != OTHER or pipe.holds_nothing):
+                exact.add(id(pipe))
+                continue
+            yield Finding(
+                "counts-any-order",
+                describe(pipe),
+                f"it comes back to a saved place by counting items of {describe(loose)}, which gives them in any "
+                "order: an epoch that goes on from a state there may lose some of them, and give others twice",
+                "Put it ahead of that pipe, or let that one keep the order (ordered=True)",
             )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import threading
 from abc import ABC, abstractmethod
@@ -197,7 +198,8 @@ class _Processes(_Futures):
         import cloudpickle
 
         context = multiprocessing.get_context("forkserver" if os.name == "posix" else "spawn")
-        pool: Any = futures.ProcessPoolExecutor(self._max_workers, context, _take_function, (cloudpickle.dumps(fn),))
+        given = cloudpickle.dumps(fn), os.getpid()
+        pool: Any = futures.ProcessPoolExecutor(self._max_workers, context, _take_function, given)
         self._processes = pool._processes  # from Python 3.14 on there is `terminate_workers`
         return pool
 
@@ -235,9 +237,23 @@ def _unpacked(packed: bytes, item: Any) -> Any:
     return _last[1](item)
 
 
-def _take_function(packed: bytes) -> None:
+def _take_function(packed: bytes, owner: int) -> None:
     global _given
     _given = packed
+    if hasattr(os, "pidfd_open"):
+        threading.Thread(target=_end_with, args=(owner,), name="penstock-watch", daemon=True).start()
+
+
+def _end_with(owner: int) -> None:
+    """End this process when the one whose pool it is dies: a pool's processes wait for the next call for ever."""
+    try:
+        fd = os.pidfd_open(owner)
+    except ProcessLookupError:
+        os._exit(1)
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    poll.poll()
+    os._exit(1)
 
 
 def _call_function(item: Any) -> Any:

@@ -15,6 +15,7 @@ from penstock.core.context import Context
 from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.stream import State, Stream, consume, counted
+from penstock.core.walk import describe
 
 __all__ = ["Counted", "Part", "nested", "nested_parts"]
 
@@ -118,15 +119,23 @@ _LOST = "lost"  # the place in a part of which the rest could not be read
 class _Tolerant:
     """A part that may fail: a hole stands for what is left of it then."""
 
-    def __init__(self, part: Part[Any] | None, failed: Callable[[Exception], Any], hole: Any = None) -> None:
+    def __init__(
+        self,
+        part: Part[Any] | None,
+        failed: Callable[[Exception], Any],
+        hole: Any = None,
+        watched: Callable[[Iterator[Any]], Iterator[Any]] = iter,
+    ) -> None:
         self._part = part
         self._lost = part is None and hole is None
-        self.it = self._run(failed, hole)
+        self.it = self._run(failed, hole, watched)
 
-    def _run(self, failed: Callable[[Exception], Any], hole: Any) -> Iterator[Any]:
+    def _run(
+        self, failed: Callable[[Exception], Any], hole: Any, watched: Callable[[Iterator[Any]], Iterator[Any]]
+    ) -> Iterator[Any]:
         try:
             if self._part is not None:
-                yield from self._part.it
+                yield from watched(self._part.it)
         except Exception as error:
             hole = failed(error)
         if hole is not None:
@@ -143,15 +152,24 @@ def _tolerant(
     open_part: Callable[[Any, Any], Part[Any]], bad: BadSamples, pipe: Pipe, ctx: Context
 ) -> Callable[[Any, Any], Part[Any]]:
     """Return ``open_part`` for sources in which a part may fail to open, or to be read."""
-    guarded, where = ctx.guarded(pipe, open_part), ctx.place(pipe)
+    where, calls = ctx.place(pipe), ctx.calls
+    guarded = ctx.guarded(pipe, open_part)
+    # What has been opened before is not left out altogether: of its items some have been given, and were counted.
+    again = bad.guarded(open_part, where)
 
     def opened(x: Any, place: Any) -> Part[Any]:
-        def failed(error: Exception) -> Lossy:
-            return Lossy(HOLE, [bad.loss(x.value if type(x) is Lossy else x, error, where)])
+        element = x.value if type(x) is Lossy else x
 
-        part = None if place == _LOST else guarded(x, place)
+        def failed(error: Exception) -> Lossy:
+            return Lossy(HOLE, [bad.loss(element, error, where)])
+
+        def watched(items: Iterator[Any]) -> Iterator[Any]:
+            return calls.watched_run(where["pipe"], describe(pipe), element, place, items) if calls else items
+
+        part = None if place == _LOST else (guarded if place is None else again)(x, place)
         if type(part) is Lossy and part.value is HOLE:
             return _Tolerant(None, failed, part)
-        return _Tolerant(None if part is None else settled(part, ctx.loose), failed)
+        loose = ctx.loose if place is None else Lossy(HOLE)  # of one opened before, what it had lost was counted then
+        return _Tolerant(None if part is None else settled(part, loose), failed, watched=watched)
 
     return opened

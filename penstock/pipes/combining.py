@@ -33,6 +33,8 @@ class Zipper(IterDataPipe[tuple[Any, ...]]):
         [(1, 'a'), (2, 'b')]
     """
 
+    holds_nothing = True
+
     def __init__(self, *datapipes: IterDataPipe[Any]) -> None:
         datapipes = tuple(map(as_source, datapipes))
         if not all(isinstance(pipe, IterDataPipe) for pipe in datapipes):
@@ -70,6 +72,8 @@ class Concater(IterDataPipe[T]):
         >>> list(IterableWrapper([1]).concat(IterableWrapper([2, 3])))
         [1, 2, 3]
     """
+
+    holds_nothing = True
 
     def __init__(self, *datapipes: IterDataPipe[T]) -> None:
         if not datapipes:

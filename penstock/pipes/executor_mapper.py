@@ -54,9 +54,9 @@ class ExecutorMapper(IterDataPipe[U]):
 
     State: that after the last item delivered. Not ordered: the source's state up to 16 items ahead of the first that
         has not been delivered, and which behind it have been. That is exact where behind it stand only steps that hold
-        nothing (``map``, ``batch``, ``collate``, ``prefetch``); one that comes back to its place by counting
-        (``shuffle``, ``unbatch``) would count other items. It belongs behind the sharding point: the order differs on
-        each worker.
+        nothing (``map``, ``filter``, ``batch``, ``collate``, ``prefetch``); one that comes back to its place by
+        counting (``shuffle``, ``unbatch``, a pipe of your own) would count other items: `penstock.graph.lint` names it.
+        It belongs behind the sharding point: the order differs on each worker.
 
     Example:
         >>> from penstock.pipes import IterableWrapper

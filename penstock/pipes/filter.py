@@ -32,6 +32,8 @@ class Filter(IterDataPipe[T]):
         [1, 3, 5]
     """
 
+    holds_nothing = True
+
     @overload
     def __init__(self, datapipe: IterDataPipe[T], filter_fn: Callable[[T], Any]) -> None: ...
     @overload

@@ -30,6 +30,8 @@ class Header(IterDataPipe[T]):
         [0, 1, 2]
     """
 
+    holds_nothing = True
+
     def __init__(self, source_datapipe: IterDataPipe[T], limit: int | None = 10) -> None:
         source_datapipe = check_source(self, source_datapipe)
         if limit is not None and limit < 0:

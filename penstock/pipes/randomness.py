@@ -76,6 +76,8 @@ class RandomFilter(IterDataPipe[T]):
         True
     """
 
+    holds_nothing = True
+
     def __init__(self, source_datapipe: IterDataPipe[T], fn: Callable[[T, np.random.Generator], Any]) -> None:
         source_datapipe = check_source(self, source_datapipe)
         check_callable(fn)

@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 from penstock.core.bad import BadSamples
+from penstock.core.calls import Killer
 from penstock.core.errors import GraphError
 from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe
@@ -175,12 +176,16 @@ class Run:
     Attributes:
         losses: what to do with samples that fail, and what the epoch had lost when it was begun; None raises. Items may
             be `Lossy` otherwise.
+        killers: what has ended two processes, and is not to be called again.
+        careful: a process has been lost here: lose nothing more with another one, and see what it dies of.
     """
 
     seed: int
     epoch: int
     progress: Progress
     losses: Losses | None = None
+    killers: tuple[Killer, ...] = ()
+    careful: bool = False
 
     @property
     def bad(self) -> BadSamples | None:

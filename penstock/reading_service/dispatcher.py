@@ -19,12 +19,13 @@ import socket
 from collections.abc import MutableMapping
 from typing import Any
 
+from penstock.core.calls import Calls
 from penstock.core.context import Context, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import names
 from penstock.reading_service.base import Run
 from penstock.reading_service.dealt_feed import ON_THE_WAY, DealtFeed, DealtLane
-from penstock.reading_service.recorder import Recorder
+from penstock.reading_service.recorder import Recorder, watched_calls
 from penstock.transport.arena import Arena
 from penstock.transport.sender import Sender
 from penstock.transport.wire import Disconnected
@@ -52,6 +53,7 @@ class Dispatcher:
         self._poll = select.poll()
         self._poll.register(sender.fileno(), select.POLLIN)
         self._run: Run | None = None
+        self._calls: Calls | None = None
         self._epoch = 0
         self._feeds: dict[FeedKey, DealtFeed] = {}
         self._shared: MutableMapping[Any, Any] = {}
@@ -87,6 +89,7 @@ class Dispatcher:
             elif name == "epoch":
                 self._stop()
                 self._epoch, self._run = rest[0], rest[1]
+                self._calls = watched_calls(rest[1], self._recorder)  # to the end: who knows what has been delivered
             elif name == "stop":
                 self._stop()
 
@@ -94,6 +97,8 @@ class Dispatcher:
         for feed in self._feeds.values():
             feed.close()
         self._feeds.clear()
+        if self._calls is not None:
+            self._calls.stop()
         self._shared = {}
         self._ready.clear()
 
@@ -158,6 +163,7 @@ class Dispatcher:
                 worker=self._info,
                 shared=self._shared,
                 bad=run.bad,
+                calls=self._calls,
             )
             feed = self._feeds[key[0]] = DealtFeed(owner, ctx, share)
         lane = feed.lanes.get(index)

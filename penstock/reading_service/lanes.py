@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from penstock.core.bad import with_losses
+from penstock.core.calls import Calls
 from penstock.core.context import Context, Dispatch, Outlet, Share, WorkerInfo
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import Plan
@@ -71,6 +72,7 @@ def lane_context(
     given: Callable[[], int] | None = None,
     witness: Callable[[Finding], object] | None = None,
     report: Callable[[Any], object] | None = None,
+    calls: Calls | None = None,
 ) -> Context:
     """Return the context of one lane; with blocks, of one worker's share (see `own_lanes`)."""
     progress, feeds = run.progress, {} if feeds is None else feeds
@@ -94,6 +96,7 @@ def lane_context(
         given=given,
         witness=witness,
         report=report,
+        calls=calls,
     )
 
 
@@ -128,6 +131,7 @@ def read_lanes(
     dispatch: Dispatch | None = None,
     witness: Callable[[Finding], object] | None = None,
     report: Callable[[Any], object] | None = None,
+    calls: Calls | None = None,
 ) -> Iterator[Delivery]:
     """Yield the items of the lanes in ``local``, in rounds; a lane's last delivery has `END` for an item.
 
@@ -145,6 +149,7 @@ def read_lanes(
         dispatch: the way to the dispatching process, if there is one.
         witness: takes what is seen of the streams ahead of sharding points.
         report: takes what pipes count for those of their names in the main process.
+        calls: what watches the calls of functions, behind a worker that was lost.
     """
     progress = run.progress
     alive = tuple(progress.alive(local))
@@ -164,6 +169,7 @@ def read_lanes(
             ctx = lane_context(
                 root, plan, run, lane, alive,
                 worker=worker, outlet=outlet, feeds=feeds, given=partial(given, lane), witness=witness, report=report,
+                calls=calls,
             )  # fmt: skip
             if record is not None:
                 ctx = dataclasses.replace(ctx, trace=Trace(record))

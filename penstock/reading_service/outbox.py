@@ -66,6 +66,7 @@ class Outbox:
         self._seen: list[Any] = []
         self._epoch = 0
         self._most = 1  # items in a bundle, by their size so far
+        self._alone = 0  # how many more go one by one
         self._next_states = 0.0  # when states may be asked for again
         self._since = 0.0  # when the first one that waits was made
         self._began = 0.0  # when the item that is being made was begun
@@ -73,9 +74,14 @@ class Outbox:
         self._watched = self._closed = False
         threading.Thread(target=self._watch, name="penstock-outbox", daemon=True).start()
 
-    def begin(self, epoch: int, graph: Pipe) -> None:
-        """Forget what waits: an epoch of that graph begins."""
+    def begin(self, epoch: int, graph: Pipe, *, careful: bool = False) -> None:
+        """Forget what waits: an epoch of that graph begins.
+
+        Where a worker was lost, as many items as that one may have been ahead go one by one (``careful``): if this one
+        is lost at the same place, nothing that it has made is lost with it, and the next one begins right there.
+        """
         self._each = any(pipe.in_any_order for pipe in walk(graph))
+        self._alone = self._limit + 1 if careful else 0
         with self._lock:
             self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
         self._began = perf_counter()
@@ -93,7 +99,10 @@ class Outbox:
                 self._since = now
             self._waiting.append((lane, item))
             self._tells[lane] = tell
-        if self._each or slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
+        if self._alone:
+            self._alone -= 1
+            self.flush()
+        elif self._each or slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
             self.flush()
         elif not self._watched:
             self._watched = True

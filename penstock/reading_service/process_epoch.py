@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from penstock.core.bad import HOLE, Lossy
+from penstock.core.calls import Killer
 from penstock.core.errors import DifferentData
 from penstock.core.pipe import IterDataPipe
 from penstock.core.witness import Finding, Witness
@@ -53,6 +54,10 @@ class Workers(Protocol):
 
     def died(self, worker: Any, run: Run, lane: int | None) -> BaseException:
         """Return the error for a worker that is gone."""
+        ...
+
+    def killer(self, worker: Any) -> Killer | None:
+        """Return the call that a worker was in when it died, or began to hang; None where it has not told."""
         ...
 
     def hung(self, worker: Any) -> Any:
@@ -102,6 +107,7 @@ class ProcessEpoch(Epoch):
         self.witness = Witness()
         self._monitors = Gathered(session.graph)
         self._died: dict[int, int] = {}  # how many it had delivered when a worker with that number died last
+        self._suspects: dict[int, Killer] = {}  # and the call that it was in, if that is known
         self._begin_all()
 
     def __next__(self) -> Any:
@@ -204,18 +210,21 @@ class ProcessEpoch(Epoch):
     def _replace(self, worker: Any, lane: int) -> None:
         """Let another worker go on behind the last item that a dead one delivered.
 
-        All that it had made and not delivered is made again; so an item that killed two workers in a row is an error.
-        Where it is the dispatching process, all workers go back to their last delivered items: what is on its way from
-        them has been made of what nobody can deal out again from there.
+        All that it had made and not delivered is made again; so an item that killed two workers in a row is an error,
+        or a bad sample if the policy says so. Where it is the dispatching process, all workers go back to their last
+        delivered items: what is on its way from them has been made of what nobody can deal out again from there.
         """
         session = self._session
         dispatches = worker is session.dispatcher
         delivered = sum(self._delivered) if dispatches else self._delivered[worker.number]
         again = self._died.get(worker.number) == delivered
-        lost: BaseException | None = None  # what is passed over, where that is allowed
-        if again or self._restarts >= session.max_restarts:
+        killer = self._killer(worker, again) if self._skips() else None
+        lost: BaseException | None = None  # what is passed over as a block, where that is allowed
+        if killer is not None:
+            self._run = replace(self._run, killers=(*self._run.killers, killer))
+        elif again or self._restarts >= session.max_restarts:
             lost = session.died(worker, self._now(), lane if again else None)
-            if not (again and self._may_pass_over(worker)):
+            if not (again and self._skips() and self._blocks and not dispatches):
                 self._closed = True
                 session.break_()
                 if not again:
@@ -229,42 +238,60 @@ class ProcessEpoch(Epoch):
             session.replaced(worker)
             if dispatches:
                 self._number = session.next_number()
-                self._begin_all()
+                self._begin_all(careful=True)
             elif lost is not None:
                 self._begin_behind(session.workers[worker.number], lost)
             else:
-                self._begin(session.workers[worker.number])
+                self._begin(session.workers[worker.number], careful=True)
         except BaseException:
             session.break_()
             self._closed = True
             raise
 
-    def _may_pass_over(self, worker: Any) -> bool:
-        """Whether what killed two workers may be left out. Behind a lane's item nobody comes without making it."""
+    def _skips(self) -> bool:
+        """Whether what killed two workers may be left out."""
         bad = self._run.bad
-        skips = bad is not None and bad.action == "skip" and self._restarts < self._session.max_restarts
-        return skips and self._blocks and worker is not self._session.dispatcher
+        return bad is not None and bad.action == "skip" and self._restarts < self._session.max_restarts
+
+    def _killer(self, worker: Any, again: bool) -> Killer | None:
+        """Return the call that has ended two processes, where the second one has written down what it called.
+
+        It is the second one if nothing was delivered between the two; or, as a dispatching process may die far ahead of
+        what is being delivered, if it had called the same as the one before it.
+        """
+        found = self._session.killer(worker)
+        before = self._suspects.pop(worker.number, None)
+        if found is None:
+            return None
+        self._suspects[worker.number] = found
+        again = again or (before is not None and (before.pipe, before.mark) == (found.pipe, found.mark))
+        known = any((each.pipe, each.mark) == (found.pipe, found.mark) for each in self._run.killers)
+        return found if again and not known else None
 
     def _begin_behind(self, worker: Any, error: BaseException) -> None:
-        """Leave out the block that killed two workers: a hole stands in its place."""
+        """Leave out the block in which two workers died, nobody knows of what: a hole stands in its place.
+
+        Lanes have nothing like it: behind a lane's item nobody comes without making it.
+        """
         block = self._session.place.first_block(self.progress.next)
         place = {"rank": self._session.place.rank, "worker": worker.number, "epoch": self._run.epoch, "batch": block}
         loss = {"source": f"batch {block}", "place": place, "error": f"{type(error).__name__}: {error}"}
         self.progress.next += self._world  # for the worker
-        self._begin(worker)
+        self._begin(worker, careful=True)
         self.progress.next -= self._world
         self._bundles[worker.number] = _Bundle([(0, Lossy(HOLE, [loss]))], {})
 
-    def _begin_all(self) -> None:
+    def _begin_all(self, *, careful: bool = False) -> None:
+        """Begin on all of them; ``careful`` says that the dispatching process was lost here."""
         session = self._session
         if session.dispatcher is not None:
-            session.dispatcher.receiver.command("epoch", self._number, self._now())
+            session.dispatcher.receiver.command("epoch", self._number, replace(self._now(), careful=careful))
         for worker in session.workers:
             self._begin(worker)
 
-    def _begin(self, worker: Any) -> None:
+    def _begin(self, worker: Any, *, careful: bool = False) -> None:
         self._bundles[worker.number] = _Bundle((), {})
-        worker.receiver.command("epoch", self._number, self._now())
+        worker.receiver.command("epoch", self._number, replace(self._now(), careful=careful))
 
     def _now(self) -> Run:
         """Return the rest of the epoch."""

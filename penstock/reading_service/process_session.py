@@ -8,6 +8,7 @@ import pickle
 import weakref
 from typing import TYPE_CHECKING, Any
 
+from penstock.core.calls import Killer
 from penstock.core.errors import WorkerDied
 from penstock.core.pipe import IterDataPipe
 from penstock.core.plan import plan
@@ -131,6 +132,12 @@ class ProcessSession(Session):
         hung = to_blame(worker, others)
         hung.hung = True
         return hung
+
+    def killer(self, worker: Worker) -> Killer | None:
+        """Return the call that a worker was in when it died, or began to hang; None where it has not told."""
+        worker.process.kill()
+        pipe, mark = worker.receiver.recorded().call
+        return Killer(pipe, mark, report(worker, self.timeout_s)) if mark else None
 
     def died(self, worker: Worker, run: Run, lane: int | None) -> WorkerDied:
         """Return the error for a worker that is gone, or hangs, and was lost there before."""

@@ -43,7 +43,8 @@ class MultiProcessingReadingService(ReadingService):
             or set by a restored state.
         max_restarts: how many workers that are lost are replaced in an epoch. One that is lost again at the same item,
             or one too many, ends the epoch with `WorkerDied`, which says how, in which pipe, at which item, and with
-            how much memory.
+            how much memory; unless samples may be skipped (`BadSamples`): an item that kills is one then, and takes
+            two or three of them.
         worker_timeout_s: a worker that gives nothing for so long, while the loop waits for it, hangs: it is killed, and
             replaced like one that died. Let it be more than the slowest item takes, and than a worker takes to start.
             Without it, the loop waits for ever.

@@ -13,12 +13,15 @@ import threading
 import time
 from typing import Any
 
+from penstock.core.calls import Calls
 from penstock.core.pipe import IterDataPipe
 from penstock.core.walk import describe, names, walk
+from penstock.reading_service.base import Run
 from penstock.reading_service.lanes import Making
 from penstock.transport.arena import Arena
+from penstock.transport.codec import encode
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "watched_calls"]
 
 _EVERY_S = 0.02
 
@@ -37,6 +40,7 @@ class Recorder:
         self._main = threading.main_thread().ident or 0
         self._where = what
         self._traced = self._waits_for = ""
+        self._call = ("", "")
         self._beside = False
         self._lock = threading.Lock()  # so that nothing is written over by what was looked at before
         try:
@@ -64,6 +68,12 @@ class Recorder:
             self._traced = f"in pipe {where}"
             self._write()
 
+    def calling(self, pipe: str, mark: str, what: str) -> None:
+        """Write, at once, which pipe's function is called, and with what; empty where none is any more."""
+        with self._lock:
+            self._call, self._traced = (pipe, mark), what
+            self._write()
+
     def _watch(self) -> None:
         while True:
             time.sleep(_EVERY_S)
@@ -76,7 +86,7 @@ class Recorder:
         what = f"waiting for {whom}" if waits else self._traced or self._where
         if making is not None and not waits:
             what = f"{what}, at {making.place()}"
-        self._arena.record(what, waits=waits, resident_bytes=self._resident())
+        self._arena.record(what, waits=waits, resident_bytes=self._resident(), call=self._call)
 
     def _look(self) -> bool:
         """See where the main thread is; tell whether that is in a pipe's function. Else it stays where it was."""
@@ -91,6 +101,18 @@ class Recorder:
         if self._statm < 0:
             return 0
         return int(os.pread(self._statm, 128, 0).split()[1]) * mmap.PAGESIZE
+
+
+def watched_calls(run: Run, recorder: Recorder) -> Calls | None:
+    """Return what watches the calls of functions in an epoch, where a process has been lost and samples may be."""
+    watches = run.careful and run.bad is not None and run.bad.action == "skip"
+    if not (run.killers or watches):
+        return None
+    return Calls(run.killers, _bytes, recorder.calling if watches else None)
+
+
+def _bytes(item: Any) -> bytes:
+    return encode(item, in_band=True)[0]
 
 
 def _functions(graph: IterDataPipe[Any]) -> dict[Any, str]:

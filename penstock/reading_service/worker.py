@@ -28,7 +28,7 @@ from penstock.reading_service.dispatcher import Dispatcher
 from penstock.reading_service.hooks import initialized, is_divided, reset
 from penstock.reading_service.lanes import END, Making, own_lanes, read_lanes
 from penstock.reading_service.outbox import FAILED, LOST, Outbox
-from penstock.reading_service.recorder import Recorder
+from penstock.reading_service.recorder import Recorder, watched_calls
 from penstock.transport.arena import Arena
 from penstock.transport.codec import encode_error
 from penstock.transport.payload import load_payload
@@ -170,6 +170,7 @@ class _Worker:
         dispatch = self._dispatch
         if dispatch is not None:
             dispatch.begin(epoch)
+        calls = watched_calls(run, self._recorder)
         deliveries: Iterator[Any] = read_lanes(
             graph,
             plan(graph),
@@ -183,9 +184,10 @@ class _Worker:
             dispatch=None if traced else dispatch,
             witness=None if traced else self._outbox.hear,
             report=self._outbox.hear,
+            calls=calls,
         )
         outbox = self._outbox
-        outbox.begin(epoch, graph)
+        outbox.begin(epoch, graph, careful=run.careful)
         try:
             for lane, tell, item in deliveries:
                 if item is END:
@@ -193,11 +195,15 @@ class _Worker:
                     continue
                 outbox.add(lane, tell, item)
                 del item
+                if calls is not None:
+                    calls.stop()  # the first item is on its way, so who dies from here on has not died here before
         except TransportError as error:
             error.add_note(f"penstock: it was made by {describe(graph)}")
             raise
         finally:
             deliveries.close()  # type: ignore[attr-defined]  # a generator
+            if calls is not None:
+                calls.stop()
 
     def _before_item(self, making: Making) -> None:
         """Wait until the main process is near enough; leave where it has something else to do."""

@@ -7,10 +7,8 @@
     note: I, (stored bytes, samples) of each block    index   in as many notes as it takes
     note: E, where the index begins, blocks, samples  end     the last bytes of every such file
 
-Any tool that reads gzip or zstd reads such a file as one stream: a note stands where these formats have room for what
-others don't know. In gzip that is the extra field in the header of a member with nothing in it (RFC 1952, 2.3.1.1), in
-zstd a skippable frame (RFC 8878, 3.1.2). A block has the checksum of its format, the index one of its own, and a file
-that ends without its end was cut.
+Any tool that reads gzip or zstd reads such a file as one stream, and passes over the notes (see `_notes`). A block has
+the checksum of its compression, the index one of its own, and a file that ends without its end was cut.
 
 Rejected: an index in a file beside it (two files are not written at once, and each costs a request); blocks that are
 found by decompressing (a reader could not go to one without reading those ahead of it).
@@ -25,7 +23,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-from penstock.core.errors import DecodeError, MissingExtra
+from penstock.core.errors import DecodeError
+from penstock.serialization._notes import COMPRESSIONS, NOTE_HEAD_BYTES, PACKERS, inflate, note_bytes, said_by
 
 __all__ = [
     "BLOCK_BYTES",
@@ -40,7 +39,6 @@ __all__ = [
 ]
 
 BLOCK_BYTES = 1 << 17  # of plain samples: to fetch one sample costs a block, and longer ones hardly pack better
-COMPRESSIONS = {"gzip": ".gz", "zstd": ".zst"}  # and what the names of such files end in
 
 ReadBytes = Callable[[int, int], bytes]
 """Returns the bytes of a file from ``start`` to ``stop``, fewer where it ends. A negative start counts from the end."""
@@ -51,12 +49,6 @@ _ENTRY = struct.Struct("<II")  # stored bytes, samples
 _FOOTER = struct.Struct("<BQIQI")  # E, where the index begins, blocks, samples, checksum of the index
 _ENTRIES = 8000  # in a note of the index: gzip's extra field has room for 65,535 bytes
 
-_GZIP = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff"  # deflated, with an extra field, no time, no system
-_NOTHING = b"\x03\0" + bytes(8)  # the rest of a gzip member
-_ZSTD = b"\x5e\x2a\x4d\x18"
-_MARK = b"PS"
-_HEAD_BYTES = 16  # of a note; as many tell its size
-_TRIED_BYTES = 1 << 12  # of a block, to see whether compressing it is worth its time
 _TAIL_BYTES = 1 << 16  # read at once for the index: that of 8,000 blocks, a gigabyte
 
 
@@ -105,7 +97,7 @@ def pack(
         level: the compression's; 1 for gzip and 3 for zstd unless given.
         block_bytes: of a block, before it is compressed. A longer sample is a block of its own.
     """
-    note, compress = _PACKERS[compression]
+    note, compress = PACKERS[compression]
     compressed = compress(level)
     entries: list[tuple[int, int]] = []
     held: list[bytes] = []
@@ -136,7 +128,7 @@ def pack(
 
 def has_blocks(head: bytes) -> bool:
     """Whether a file is one of blocks, by its first 16 bytes."""
-    return _payload(head) is not None
+    return said_by(head) is not None
 
 
 def read_blocks(read: ReadBytes, start: int = 0) -> Iterator[Block]:
@@ -152,7 +144,7 @@ def read_blocks(read: ReadBytes, start: int = 0) -> Iterator[Block]:
         if payload[0] != _BLOCK:
             break
         _, stored, plain, number = _unpacked(_HEADER, payload, at)
-        data = _plain(_exactly(read, behind, stored), plain, behind)
+        data = inflate(_exactly(read, behind, stored), plain, behind)
         yield Block(at, behind + stored, data, number)
         at, blocks, samples = behind + stored, blocks + 1, samples + number
     begin = at
@@ -176,9 +168,9 @@ def read_index(read: ReadBytes) -> Index:
         DecodeError: there is none, as in a file that was cut; or it is damaged.
     """
     tail = read(-_TAIL_BYTES, 0)
-    for note, _ in _PACKERS.values():
+    for note, _ in PACKERS.values():
         size = len(note(bytes(_FOOTER.size)))
-        payload = _payload(tail[-size:]) if len(tail) >= size else None
+        payload = said_by(tail[-size:]) if len(tail) >= size else None
         if payload is not None and payload[:1] == bytes([_END]) and len(payload) == _FOOTER.size:
             break
     else:
@@ -206,9 +198,9 @@ def _entries(tail: bytes, blocks: int) -> bytes:
     while left > 0:  # from the last note on
         number = left % _ENTRIES or _ENTRIES
         size = 1 + number * _ENTRY.size
-        for note, _ in _PACKERS.values():
+        for note, _ in PACKERS.values():
             whole = len(note(b"")) + size
-            payload = _payload(tail[-whole:]) if len(tail) >= whole else None
+            payload = said_by(tail[-whole:]) if len(tail) >= whole else None
             if payload is not None and len(payload) == size and payload[0] == _INDEX:
                 break
         else:
@@ -221,11 +213,11 @@ def _entries(tail: bytes, blocks: int) -> bytes:
 
 def _note(read: ReadBytes, at: int) -> tuple[bytes, int]:
     """Return what a note says, and the byte behind it."""
-    head = read(at, at + _HEAD_BYTES)
-    size = _note_bytes(head)
+    head = read(at, at + NOTE_HEAD_BYTES)
+    size = note_bytes(head)
     if size is None:
         raise DecodeError(f"byte {at}: it ends without its index, so it was cut" if not head else _no_note(head, at))
-    payload = _payload(head + read(at + _HEAD_BYTES, at + size))
+    payload = said_by(head + read(at + NOTE_HEAD_BYTES, at + size))
     if not payload:
         raise DecodeError(f"byte {at}: it ends within the header of a block, so it was cut")
     if payload[0] not in (_BLOCK, _INDEX, _END):
@@ -234,30 +226,9 @@ def _note(read: ReadBytes, at: int) -> tuple[bytes, int]:
 
 
 def _no_note(head: bytes, at: int) -> str:
-    if len(head) < _HEAD_BYTES:
+    if len(head) < NOTE_HEAD_BYTES:
         return f"byte {at}: it ends within the header of a block, so it was cut"
     return f"byte {at}: a block should begin here, and does not"
-
-
-def _note_bytes(head: bytes) -> int | None:
-    """Return the size of a note that begins so, None if none does."""
-    if len(head) < _HEAD_BYTES:
-        return None
-    if head.startswith(_GZIP) and head[12:14] == _MARK:
-        return 12 + int.from_bytes(head[10:12], "little") + len(_NOTHING)
-    if head.startswith(_ZSTD) and head[8:10] == _MARK:
-        return 8 + int.from_bytes(head[4:8], "little")
-    return None
-
-
-def _payload(note: bytes) -> bytes | None:
-    """Return what a note says as far as it is there, None if it is none, b"" if it is not whole."""
-    size = _note_bytes(note)
-    if size is None:
-        return None
-    if len(note) < size:
-        return b""
-    return note[16 : size - len(_NOTHING)] if note.startswith(_GZIP) else note[10:size]
 
 
 def _exactly(read: ReadBytes, start: int, size: int) -> bytes:
@@ -271,66 +242,3 @@ def _unpacked(form: struct.Struct, payload: bytes, at: int) -> tuple[Any, ...]:
     if len(payload) != form.size:
         raise DecodeError(f"byte {at}: the header of a block has {len(payload)} bytes instead of {form.size}")
     return form.unpack(payload)
-
-
-def _plain(stored: bytes, size: int, at: int) -> bytes:
-    """Return what was compressed, once it is certain that it has the size that it should have."""
-    try:
-        if stored.startswith(b"\x1f\x8b"):
-            data = zlib.decompress(stored, wbits=31, bufsize=size or 1)
-        else:
-            import zstandard
-
-            if zstandard.frame_content_size(stored) != size:  # ahead of taking as much memory as it says
-                raise DecodeError(
-                    f"byte {at}: a block says that it is of {size} bytes, and its frame says another size"
-                )
-            data = zstandard.ZstdDecompressor().decompress(stored)
-    except DecodeError:
-        raise
-    except ImportError as error:
-        raise MissingExtra("zstd needs zstandard: pip install 'penstock[zstd]'") from error
-    except Exception as error:  # zlib's or zstandard's
-        raise DecodeError(f"byte {at}: a block that cannot be decompressed: {error}") from error
-    if len(data) != size:
-        raise DecodeError(f"byte {at}: a block of {size} bytes has {len(data)}")
-    return data
-
-
-def _gzip_note(payload: bytes) -> bytes:
-    return _GZIP + struct.pack("<H2sH", len(payload) + 4, _MARK, len(payload)) + payload + _NOTHING
-
-
-def _zstd_note(payload: bytes) -> bytes:
-    return _ZSTD + struct.pack("<I2s", len(payload) + 2, _MARK) + payload
-
-
-def _gzip(level: int | None) -> Callable[[bytes], bytes]:
-    """Return the function that makes a gzip member.
-
-    Unless a level is asked for, what has little to gain is stored as it is: on floats and images level 1 takes 20 ms
-    per megabyte to save a twentieth or nothing, and reading takes ten times as long. On text, level 6 saves another
-    tenth, and takes four to ten times as long as level 1.
-    """
-    return _gained if level is None else lambda data: zlib.compress(data, level, 31)
-
-
-def _gained(data: bytes) -> bytes:
-    head = data[:_TRIED_BYTES]
-    gains = len(zlib.compress(head, 1)) < 0.9 * len(head)
-    return zlib.compress(data, 1 if gains else 0, 31)
-
-
-def _zstd(level: int | None) -> Callable[[bytes], bytes]:
-    try:
-        import zstandard
-    except ImportError:
-        raise MissingExtra("zstd needs zstandard: pip install 'penstock[zstd]'") from None
-    made: Any = zstandard.ZstdCompressor(3 if level is None else level, write_checksum=True)
-    return made.compress  # type: ignore[no-any-return]
-
-
-_PACKERS: dict[str, tuple[Callable[[bytes], bytes], Callable[[int | None], Callable[[bytes], bytes]]]] = {
-    "gzip": (_gzip_note, _gzip),
-    "zstd": (_zstd_note, _zstd),
-}

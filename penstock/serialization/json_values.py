@@ -64,11 +64,13 @@ def loads(hook: Hook | None = None) -> Callable[[bytes], Any]:
     Raises:
         ValueError: (when called) it is not JSON. DecodeError: an array that is none.
     """
-    parse: Callable[[bytes], Any]
+    parse: Callable[[bytes], Any] = json.loads
     try:
-        from orjson import loads as parse
+        import orjson
     except ImportError:
-        parse = json.loads
+        pass
+    else:
+        parse = orjson.loads
 
     def load(line: bytes) -> Any:
         value = parse(line)

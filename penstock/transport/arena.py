@@ -63,9 +63,11 @@ class Arena:
         except BufferError:
             pass
 
-    def record(self, what: str, *, waits: bool = False, resident_bytes: int = 0) -> None:
+    def record(
+        self, what: str, *, waits: bool = False, resident_bytes: int = 0, call: tuple[str, str] = ("", "")
+    ) -> None:
         """Write what the worker is doing."""
-        write_record(self.map, what, waits=waits, resident_bytes=resident_bytes)
+        write_record(self.map, what, waits=waits, resident_bytes=resident_bytes, call=call)
 
     def recorded(self) -> Record:
         """Read what the worker wrote last."""

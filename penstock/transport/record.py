@@ -5,7 +5,7 @@ over and over; the main process reads it only when the worker is gone, or hangs.
 that was being written at the moment of death is at worst half the one before::
 
     length of the text, whether the worker waits, when (CLOCK_MONOTONIC, which all processes share), resident bytes
-    text
+    text: a pipe's name, a mark, and words, with a zero between them
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ class Record:
         waits: whether that was waiting for another process.
         at: when that was, by `time.monotonic`.
         resident_bytes: how much memory it had then; 0 where that is not known.
+        call: whose function it had called, and the mark of what with, where somebody watches that; empty elsewhere.
     """
 
     what: str
     waits: bool = False
     at: float = 0.0
     resident_bytes: int = 0
+    call: tuple[str, str] = ("", "")
 
     def __str__(self) -> str:
         said = f"{self.what}, {max(0.0, time.monotonic() - self.at):.2f} s before"
         return f"{said}; resident memory {self.resident_bytes / (1 << 20):.0f} MiB" if self.resident_bytes else said
 
 
-def write_record(page: mmap.mmap, what: str, *, waits: bool = False, resident_bytes: int = 0) -> None:
+def write_record(
+    page: mmap.mmap, what: str, *, waits: bool = False, resident_bytes: int = 0, call: tuple[str, str] = ("", "")
+) -> None:
     """Write what this process is doing now."""
-    data = what.encode()[: RECORD_BYTES - _HEAD.size]
+    data = "\0".join([*call, what]).encode()[: RECORD_BYTES - _HEAD.size]
     page[_HEAD.size : _HEAD.size + len(data)] = data
     _HEAD.pack_into(page, 0, len(data), waits, time.monotonic(), resident_bytes)
 
@@ -53,5 +57,7 @@ def write_record(page: mmap.mmap, what: str, *, waits: bool = False, resident_by
 def read_record(page: mmap.mmap) -> Record:
     """Read what was written last."""
     length, waits, at, resident_bytes = _HEAD.unpack_from(page, 0)
-    what = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")
-    return Record(what, bool(waits), at, resident_bytes)
+    text = page[_HEAD.size : _HEAD.size + length].decode(errors="replace")
+    pipe, _, rest = text.partition("\0")
+    mark, _, what = rest.partition("\0")
+    return Record(what, bool(waits), at, resident_bytes, (pipe, mark))
