@@ -22,9 +22,9 @@ class FileDriver(Driver):
         **kwargs: not looked at.
 
     Example:
-        >>> with FileDriver("memory://folder/hello.txt").open("w", create_if_not_exists=True) as file:
+        >>> with FileDriver("memory://file_driver/hello.txt").open("w", create_if_not_exists=True) as file:
         ...     _ = file.write("hello")
-        >>> with FileDriver("memory://folder/hello.txt").open() as file:
+        >>> with FileDriver("memory://file_driver/hello.txt").open() as file:
         ...     print(file.read())
         hello
     """

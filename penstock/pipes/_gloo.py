@@ -31,10 +31,14 @@ class GlooExchange:
     """
 
     def __init__(self, distributed: Any, timeout_s: float) -> None:
+        import torch
+
         self.rank: int = distributed.get_rank()
         self._distributed = distributed
         try:
             self._group = distributed.new_group(backend="gloo", timeout=timedelta(seconds=timeout_s))
+            # A rank is connected ahead of the others, and may close at once; they would find nobody to connect to.
+            self._group.allreduce([torch.zeros(1)]).wait()
         except RuntimeError as error:
             raise RankError(f"not every rank began to read within {timeout_s:g} seconds: {error}") from error
         self._options = distributed.AllreduceOptions()
