@@ -260,7 +260,6 @@ def test_a_worker_that_dies_again_at_the_same_item_names_the_pipe() -> None:
         import os
 
         if x == 5:
-            time.sleep(0.3)  # what runs is written down every 20 ms
             os._exit(3)
         return x
 

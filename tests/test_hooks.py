@@ -239,14 +239,13 @@ def test_a_worker_that_dies_in_a_function_is_named_in_time(which: str, how: str,
                 os._exit(3)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    limit_s = 4.0 if method == "spawn" else 2.0  # a worker starts an interpreter of its own there
     pipe = IterableWrapper(range(20)).sharding_filter()
     with DataLoader2(pipe, reading_service=service(multiprocessing_context=method, **{which: die})) as dl:
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(WorkerDied, match=r"worker 1 \(pid \d+\)") as caught:
                 list(dl)
-            assert within(limit_s, since=began)
+            assert within(2.0, since=began)
             assert ("SIGKILL" if how == "kill" else "exit code 3") in str(caught.value)
         began = time.monotonic()
     assert within(2.0, since=began)

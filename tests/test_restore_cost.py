@@ -174,7 +174,6 @@ ROWS: dict[str, Row] = {
 
 
 @pytest.mark.filterwarnings("ignore:Buffer reaches:UserWarning", "ignore:Unlimited:UserWarning")
-@pytest.mark.slow  # a minute in all
 @pytest.mark.parametrize("name", ROWS)
 def test_restoring_costs_as_much_at_the_end_of_an_epoch_as_at_its_start(name: str) -> None:
     row = ROWS[name]

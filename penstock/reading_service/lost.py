@@ -11,7 +11,7 @@ from typing import Any
 from penstock.core.errors import WorkerDied
 from penstock.reading_service.base import Run
 from penstock.reading_service.process import Launcher
-from penstock.reading_service.starter import Starter, Worker
+from penstock.reading_service.starter import STARTING, Starter, Worker
 from penstock.reading_service.worker import DISPATCHER
 from penstock.transport.record import Record
 from penstock.transport.wire import Disconnected
@@ -19,7 +19,8 @@ from penstock.transport.wire import Disconnected
 __all__ = ["end", "lost", "report", "to_blame"]
 
 _GRACE_S = 0.3  # how long a worker may take to end by itself; one that is in a function then is killed
-_PROBE_S = 1.0  # how long it may take to start a worker and run what killed one again
+_PROBE_S = 1.0  # how long it may take to run again what killed a worker
+_START_S = 5.0  # and how long the one that does so may take to start, which is not the item's fault
 _PROBE_ITEMS = 32  # how many items that may be, where it is not known which one it was
 
 
@@ -80,7 +81,6 @@ def _probe(number: int, starter: Starter, run: Run, lane: int | None) -> Record 
 
     A dispatching process is ahead of what was delivered: in its place one worker runs all items, as far as it comes.
     """
-    until = time.monotonic() + _PROBE_S
     whole = number == DISPATCHER
     starter = starter.another(1 if whole else None)
     workers: list[Worker] = []
@@ -90,6 +90,8 @@ def _probe(number: int, starter: Starter, run: Run, lane: int | None) -> Record 
         workers.append(worker)
         worker.receiver.command("trace", 1, run, None if whole else lane)
         try:
+            _await_start(worker)
+            until = time.monotonic() + _PROBE_S
             count = 1 if lane is not None else _PROBE_ITEMS
             while worker.receiver.receive(1, max(0.1, until - time.monotonic())) is not None:
                 count -= 1
@@ -100,6 +102,14 @@ def _probe(number: int, starter: Starter, run: Run, lane: int | None) -> Record 
         return None
     finally:
         end(os.getpid(), workers, starter.launcher)
+
+
+def _await_start(worker: Worker) -> None:
+    """Wait until a worker runs, or ends. Its record tells: it writes that down as soon as it has the graph."""
+    until = time.monotonic() + _START_S
+    while worker.receiver.recorded().what == STARTING and time.monotonic() < until:
+        if worker.process.exitcode(0.02) is not None:
+            return
 
 
 def end(pid: int, workers: list[Any], launcher: Launcher) -> None:

@@ -16,7 +16,9 @@ from penstock.transport.arena import Arena
 from penstock.transport.payload import payload_file
 from penstock.transport.receiver import Receiver
 
-__all__ = ["Starter", "Worker"]
+__all__ = ["STARTING", "Starter", "Worker"]
+
+STARTING = "starting"  # what the record says of a worker that has written nothing yet
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Starter:
         try:
             with theirs:
                 arena = Arena(arena_fd)
-                arena.record("starting")
+                arena.record(STARTING)
                 process = self.launcher.start((theirs.fileno(), arena_fd, self._graph_fd), self._payload)
         except BaseException:
             mine.close()
