@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 from penstock.files.remote import connected
@@ -38,45 +39,37 @@ class _Shards:
 
 
 class _Files:
-    end: str
+    """A folder of files, one for each shard; a function makes the bytes of a file of its columns."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, end: str, to_bytes: Callable[[dict[str, list[Any]]], bytes], url: str) -> None:
+        self._end, self._to_bytes = end, to_bytes
         self._fs, self._folder = connected(url.rstrip("/"), {})
 
     def write(self, number: int, first: int, samples: list[Any]) -> None:
-        put(self._fs, f"{self._folder}/part-{number:05d}{self.end}", self._bytes(_columns(samples)))
-
-    def _bytes(self, columns: dict[str, list[Any]]) -> bytes:
-        raise NotImplementedError
+        put(self._fs, f"{self._folder}/part-{number:05d}{self._end}", self._to_bytes(_columns(samples)))
 
 
-class _CsvFiles(_Files):
-    end = ".csv"
+def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
+    import csv
 
-    def _bytes(self, columns: dict[str, list[Any]]) -> bytes:
-        import csv
-
-        text = io.StringIO(newline="")
-        writer = csv.writer(text)
-        writer.writerow(columns)
-        for row in zip(*columns.values(), strict=True):
-            for name, value in zip(columns, row, strict=True):
-                if isinstance(value, (list, tuple, dict, bytes)) or getattr(value, "ndim", 0) > 0:
-                    raise TypeError(f"CSV has no {type(value).__name__}, which column {name!r} has: {value!r:.100}")
-            writer.writerow(row)
-        return text.getvalue().encode()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(columns)
+    for row in zip(*columns.values(), strict=True):
+        for name, value in zip(columns, row, strict=True):
+            if isinstance(value, (list, tuple, dict, bytes)) or getattr(value, "ndim", 0) > 0:
+                raise TypeError(f"CSV has no {type(value).__name__}, which column {name!r} has: {value!r:.100}")
+        writer.writerow(row)
+    return text.getvalue().encode()
 
 
-class _ParquetFiles(_Files):
-    end = ".parquet"
+def _parquet_bytes(columns: dict[str, list[Any]]) -> bytes:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
-    def _bytes(self, columns: dict[str, list[Any]]) -> bytes:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
-        file = io.BytesIO()
-        pq.write_table(pa.table({name: _arrow(values) for name, values in columns.items()}), file)
-        return file.getvalue()
+    file = io.BytesIO()
+    pq.write_table(pa.table({name: _arrow(values) for name, values in columns.items()}), file)
+    return file.getvalue()
 
 
 class _ZarrGroup:
@@ -135,4 +128,8 @@ def _arrow(values: list[Any]) -> Any:
     return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
 
 
-_SINKS: dict[str, Callable[[str], Sink]] = {"csv": _CsvFiles, "parquet": _ParquetFiles, "zarr": _ZarrGroup}
+_SINKS: dict[str, Callable[[str], Sink]] = {
+    "csv": partial(_Files, ".csv", _csv_bytes),
+    "parquet": partial(_Files, ".parquet", _parquet_bytes),
+    "zarr": _ZarrGroup,
+}

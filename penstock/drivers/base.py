@@ -12,7 +12,7 @@ from penstock.core.pipe import IterDataPipe
 from penstock.iterstream.base import Composable
 from penstock.iterstream.source import IterableSource
 
-__all__ = ["Driver", "IterDriver", "MapDriver"]
+__all__ = ["Driver", "IterDriver", "MapDriver", "UrlDriver"]
 
 
 class Driver(ABC):
@@ -27,6 +27,24 @@ class Driver(ABC):
 
     def __init__(self, catalog: Any = None, **kwargs: Any) -> None:
         self._catalog = catalog
+
+
+class UrlDriver(Driver):
+    """A driver of what lies at a URL.
+
+    Args:
+        url: a local path, or a URL that fsspec knows.
+        storage_options: fsspec's, for the connection.
+        catalog: that which made it, if one did.
+        **kwargs: not looked at.
+    """
+
+    def __init__(
+        self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
+    ) -> None:
+        super().__init__(catalog)
+        self.url = str(url)
+        self.storage_options = storage_options or {}
 
 
 class IterDriver(Driver):

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, ClassVar, Literal
 
 from penstock.core.errors import MissingExtra
-from penstock.drivers.base import IterDriver
+from penstock.drivers.base import IterDriver, UrlDriver
 from penstock.iterstream.base import Composable
 from penstock.iterstream.source import IterableSource
 
@@ -18,7 +18,7 @@ ENGINE = Literal["pandas", "dask"]
 _MODULES = {"pandas": "pandas", "dask": "dask.dataframe"}
 
 
-class DataFrameDriver(IterDriver):
+class DataFrameDriver(UrlDriver, IterDriver):
     """Reads a table as a data frame, and streams its rows. The formats are classes of their own.
 
     Args:
@@ -47,13 +47,11 @@ class DataFrameDriver(IterDriver):
         catalog: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(catalog)
+        super().__init__(url, storage_options, catalog)
         if engine not in self.engines:
             raise ValueError(
                 f"engine of {type(self).__name__} must be one of {', '.join(self.engines)}, got {engine!r}"
             )
-        self.url = str(url)
-        self.storage_options = storage_options or {}
         self.engine = engine
         self.df_hooks = list(df_hooks or ())
         self.read_kwargs = read_kwargs or {}

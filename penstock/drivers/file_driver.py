@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from penstock.drivers.base import Driver, MapDriver
+from penstock.drivers.base import MapDriver, UrlDriver
 from penstock.files.remote import connected
 from penstock.stores.filesystem import FilesystemStore
 
 __all__ = ["DirectoryDriver", "FileDriver"]
 
 
-class FileDriver(Driver):
+class FileDriver(UrlDriver):
     """Opens one file.
 
     Args:
@@ -30,13 +30,6 @@ class FileDriver(Driver):
     """
 
     name = "file"
-
-    def __init__(
-        self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
-    ) -> None:
-        super().__init__(catalog)
-        self.url = str(url)
-        self.storage_options = storage_options or {}
 
     def open(self, mode: str = "r", create_if_not_exists: bool = False, **kwargs: Any) -> Any:
         """Return the file, opened, for a ``with``.
@@ -59,7 +52,7 @@ class FileDriver(Driver):
         return self.open(mode, create_if_not_exists, **kwargs)
 
 
-class DirectoryDriver(MapDriver):
+class DirectoryDriver(UrlDriver, MapDriver):
     """Reads the files of a folder, as bytes. Their keys are their names below the folder.
 
     Args:
@@ -79,9 +72,8 @@ class DirectoryDriver(MapDriver):
     def __init__(
         self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
     ) -> None:
-        super().__init__(catalog)
-        self.url = str(url)
-        self.store = FilesystemStore(self.url, **(storage_options or {}))
+        super().__init__(url, storage_options, catalog)
+        self.store = FilesystemStore(self.url, **self.storage_options)
 
     def get(self, key: Any, **kwargs: Any) -> Any:
         """Return what is in a file."""

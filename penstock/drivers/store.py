@@ -7,7 +7,7 @@ from typing import Any
 
 from penstock.core.pipe import IterDataPipe
 from penstock.drivers._keys import Keys
-from penstock.drivers.base import MapDriver
+from penstock.drivers.base import MapDriver, UrlDriver
 from penstock.files.remote import get_protocol
 from penstock.iterstream.base import Composable, Step
 from penstock.pipes.shard_reader import Failed, Patient, ShardReaders
@@ -23,7 +23,7 @@ from penstock.stores.squirrel_store import SquirrelStore
 __all__ = ["JsonlDriver", "MessagepackDriver", "StoreDriver"]
 
 
-class StoreDriver(MapDriver):
+class StoreDriver(UrlDriver, MapDriver):
     """Reads a store of shards.
 
     Args:
@@ -50,9 +50,7 @@ class StoreDriver(MapDriver):
         catalog: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(catalog)
-        self.url = url
-        self.storage_options = storage_options or {}
+        super().__init__(url, storage_options, catalog)
         self._serializer = serializer
         self._store: SquirrelStore | None = None
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from penstock.core.pipe import IterDataPipe
 from penstock.drivers._keys import Keys
-from penstock.drivers.base import MapDriver
+from penstock.drivers.base import MapDriver, UrlDriver
 from penstock.iterstream.base import Composable
 from penstock.stores.zarr import get_group
 
@@ -22,7 +22,7 @@ def fetch(group: zarr.Group, key: str) -> Any:
     return group[key]
 
 
-class ZarrDriver(MapDriver):
+class ZarrDriver(UrlDriver, MapDriver):
     """Reads what lies in a zarr group, of version 2 or 3: for each key what a function makes of the group and the key.
 
     To read the rows of arrays, each chunk once, there is the pipe `read_zarr`.
@@ -47,9 +47,7 @@ class ZarrDriver(MapDriver):
     def __init__(
         self, url: str, storage_options: dict[str, Any] | None = None, catalog: Any = None, **kwargs: Any
     ) -> None:
-        super().__init__(catalog)
-        self.url = str(url)
-        self.storage_options = storage_options or {}
+        super().__init__(url, storage_options, catalog)
         self._opened: tuple[str, dict[str, Any], zarr.Group] | None = None
 
     def get_iter(  # type: ignore[override]

@@ -27,13 +27,13 @@ class SquirrelSerializer(ABC):
     def deserialize(self, obj: bytes) -> Any:
         """Return the sample."""
 
+    @abstractmethod
     def serialize_shard_to_file(self, shard: Iterable[Any], fp: str, fs: Any = None, **kwargs: Any) -> None:
         """Write a file of samples."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deserialize_shard_from_file(self, fp: str, fs: Any = None, **kwargs: Any) -> Iterator[Any]:
         """Yield the samples in a file."""
-        raise NotImplementedError
 
 
 class FormatSerializer(SquirrelSerializer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from penstock.files.remote import connected
@@ -57,9 +58,11 @@ class FolderStore(AbstractStore):
             **kwargs: of fsspec's ``find`` or ``ls``.
         """
         self.fs.invalidate_cache(self._folder)
-        if not self.fs.exists(self._folder):
+        listing = self.fs.find if nested else partial(self.fs.ls, detail=False)
+        try:
+            found = listing(self._folder, **kwargs)
+        except FileNotFoundError:  # nothing has been written yet
             return
-        found = self.fs.find(self._folder, **kwargs) if nested else self.fs.ls(self._folder, detail=False, **kwargs)
         start = len(self.fs._strip_protocol(self._folder).rstrip("/")) + 1
         yield from sorted(str(path)[start:] for path in found)
 
