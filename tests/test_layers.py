@@ -50,6 +50,7 @@ ONLY_IN_FUNCTIONS = {
         "distributed",
         "google_crc32c",
         "graphviz",
+        "lance",
         "mlflow",
         "numba",
         "openpyxl",
