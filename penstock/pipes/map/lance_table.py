@@ -80,6 +80,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
         if as_ not in FORMS:
             raise ValueError(f"as_ must be one of {', '.join(FORMS)}, got {as_!r}")
         self.columns, self.condition = checked(columns, filter)
+        self.filtered = filter is not None
         self.with_row_id = with_row_id
         self.as_ = as_
         self.conversion = conversion
@@ -106,20 +107,26 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[Any]) -> list[dict[str, Any]]:
         return list(rows_of(self.take(indices)))
 
-    def take(self, indices: Sequence[Any]) -> Any:
+    def take(self, indices: Any) -> Any:
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
+        batch = self.take_arrow(indices)
+        return batch if self.as_ == "arrow" else self.converted(batch)
+
+    def converted(self, batch: Any) -> dict[str, Any]:
+        """Return a record batch as arrays or tensors by column."""
         from penstock.serialization.columns import Conversion
 
-        batch = self.take_arrow(indices)
-        if self.as_ == "arrow":
-            return batch
         conversion = self.conversion or Conversion()
         with naming_lance(self.data.uri):  # a null, an image that cannot be decoded
             return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
 
-    def take_arrow(self, indices: Sequence[Any]) -> Any:
+    def take_arrow(self, indices: Any) -> Any:
         """Return rows as a `pyarrow.RecordBatch`."""
         return self._rows.take(indices)
+
+    def fragment_rows(self) -> list[tuple[int, int, int]]:
+        """Return of each fragment its id, the number of its first row, and that of the first one behind it."""
+        return self._rows.fragment_rows()
 
     def holds(self) -> Any:
         return [len(self), self.data.version]
@@ -159,13 +166,27 @@ class _Rows:
                         self._count = len(self._offsets)
             return self._count
 
+    def fragment_rows(self) -> list[tuple[int, int, int]]:
+        import numpy as np
+
+        count = self.count
+        with naming_lance(self._data.uri):
+            sizes = [fragment.count_rows() for fragment in self._data.fragments]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        if self._offsets is not None:
+            bounds = np.searchsorted(self._offsets, bounds)
+        assert bounds[-1] == count
+        ends = bounds.tolist()
+        ids = (fragment.fragment_id for fragment in self._data.fragments)
+        return list(zip(ids, ends[:-1], ends[1:], strict=True))
+
     def _found(self) -> Any:
         import numpy as np
 
         scanner = self._data.dataset.scanner(columns=["_rowoffset"], filter=self._condition)
         return scanner.to_table()["_rowoffset"].to_numpy().astype(np.int64)
 
-    def take(self, indices: Sequence[Any]) -> Any:
+    def take(self, indices: Any) -> Any:
         import pyarrow as pa
 
         rows = self._places(indices)
@@ -178,16 +199,15 @@ class _Rows:
         self.at_once = max(1, min(_AT_ONCE_ROWS, _AT_ONCE_BYTES * len(rows) // max(1, batch.nbytes)))
         return batch
 
-    def _places(self, indices: Sequence[Any]) -> Any:
+    def _places(self, indices: Any) -> Any:
         """Return where rows are in the data set. IndexError for one that there is not."""
         import numpy as np
 
         count = self.count
-        given: Any = indices
-        if isinstance(given, (range, np.ndarray)):
-            rows = np.asarray(given, np.int64)
+        if isinstance(indices, (range, np.ndarray)):
+            rows = np.asarray(indices, np.int64)
         else:
-            rows = np.fromiter(map(operator.index, given), np.int64, len(given))
+            rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
         wrong = rows[(rows >= count) | (rows < -count)]
         if len(wrong):
             raise IndexError(f"{self._data.uri} has {count} rows, and number {wrong[0]} is asked for")
