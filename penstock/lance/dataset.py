@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, 
 from penstock.lance.collate import Batch, know_collate
 from penstock.lance.sampler import Planner, Sampler, ShardedBatchSampler, ShardedFragmentSampler
 from penstock.pipes._lance import LanceData
+from penstock.pipes._tensors_later import leaves_from
 from penstock.pipes.map.lance_table import LanceTable
 from penstock.pipes.mapper import Mapper
 
@@ -134,8 +136,8 @@ class LanceDataset(IterDataPipe[Any]):
         if rank is not None and sampler is None:
             raise ValueError("shuffle and samples find their rank themselves: leave rank and world_size out")
         data = dataset if isinstance(dataset, LanceData) else _opened(dataset, dataset_options)
-        plain = to_tensor_fn is to_tensors
-        form: Any = "torch" if plain else "arrow"
+        self.makes_tensors = to_tensor_fn is to_tensors
+        form: Any = "torch" if self.makes_tensors else "arrow"
         if cache:
             table = cached(data, columns, filter, with_row_id, form, conversion, None if cache is True else cache)
         else:
@@ -152,9 +154,9 @@ class LanceDataset(IterDataPipe[Any]):
         source = Dealt(source, self.ranks)
         if isinstance(self.sampler, Planner):
             source = BatchTaker(source, table)
-        elif plain:
+        elif self.makes_tensors:
             source = source.to_tensors(conversion)
-        if plain:
+        if self.makes_tensors:
             source = Mapper(source, partial(_columns, one=len(table.schema) == 1))
         elif to_tensor_fn is not None:
             source = Mapper(source, _lenient(to_tensor_fn))
@@ -178,6 +180,10 @@ class LanceDataset(IterDataPipe[Any]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         know_collate()
+        if self.makes_tensors and leaves_from(ctx, self):
+            assert ctx.outlet is not None
+            tensors: Any = self.datapipe.sources[0]  # behind them columns are put together, and not looked at
+            ctx = replace(ctx, outlet=replace(ctx.outlet, pipe=ctx.name(tensors)))
         return ctx.build(self.datapipe, state, holes=True)
 
 

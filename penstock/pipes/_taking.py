@@ -8,7 +8,7 @@ behind its own numbers; nothing else shows that it was not taken by itself.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +16,7 @@ from penstock.core.context import Context
 from penstock.core.pipe import Pipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import sliced
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from
 
 __all__ = ["Takes", "TakesMany", "taking"]
 
@@ -37,6 +38,22 @@ class TakesMany(Takes, Protocol):
         ...
 
 
+@runtime_checkable
+class TakesForLater(Takes, Protocol):
+    """Data whose batches may become tensors where they arrive.
+
+    Attributes:
+        makes_tensors: whether that is what ``take`` makes.
+    """
+
+    @property
+    def makes_tensors(self) -> bool: ...
+
+    def take_for_later(self, indices: Any) -> Any:
+        """Return a batch as arrays, in place of the tensors of ``take``."""
+        ...
+
+
 def taking(
     pipe: Pipe, ctx: Context, up: Stream[Any], table: Takes, numbers: Iterator[Sequence[Any]], width: int = 1
 ) -> Stream[Any]:
@@ -50,7 +67,11 @@ def taking(
         numbers: of the rows of each batch.
         width: how many items of ``up`` make a batch's numbers.
     """
-    take = ctx.guarded(pipe, table.take)
+    rows_of: Callable[[Any], Any] = table.take
+    finished: Callable[[Any], Any] | None = None
+    if isinstance(table, TakesForLater) and table.makes_tensors and leaves_from(ctx, pipe):
+        rows_of, finished = table.take_for_later, as_tensors_later
+    take = ctx.guarded(pipe, (lambda part: finished(rows_of(part))) if finished else rows_of)
     places = None
     if (inner := up.places) is not None:
         places = lambda: (place // width for place in islice(inner(), 0, None, width))  # noqa: E731
@@ -72,11 +93,15 @@ def taking(
                     break
             if not waiting:
                 return
-            block, at = _together(table, [part for part, _ in waiting]), 0
+            block, at = _together(rows_of, [part for part, _ in waiting]), 0
             while waiting:
                 part, here = waiting.popleft()
                 start, at = at, at + len(part)
-                yield take(part) if block is None else sliced(block, start, at)
+                if block is None:
+                    yield take(part)
+                else:
+                    cut = sliced(block, start, at)
+                    yield finished(cut) if finished else cut
 
     def state() -> State:
         return here if waiting else up.state()
@@ -94,13 +119,13 @@ def taking(
     return Stream(running, state, skip=skip, places=places, closers=(running, up))
 
 
-def _together(table: Takes, parts: list[Sequence[Any]]) -> Any:
+def _together(take: Callable[[Any], Any], parts: list[Sequence[Any]]) -> Any:
     """Return the rows of some batches; None where they are to be taken one by one, as where one of them is bad."""
     import numpy as np
 
     if len(parts) == 1:
         return None
     try:
-        return table.take(np.concatenate(parts))
+        return take(np.concatenate(parts))
     except Exception:
         return None

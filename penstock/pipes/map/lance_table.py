@@ -5,22 +5,22 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import rows_of
 from penstock.pipes._condition import Condition
 from penstock.pipes._lance import LanceData, naming_lance, projected
 from penstock.pipes._table_reader import FORMS
+from penstock.pipes._tensors_later import to_arrays_or_torch
 from penstock.pipes.lance_reader import as_filter, checked
-
-if TYPE_CHECKING:
-    from penstock.serialization.columns import Conversion
+from penstock.serialization.columns import Conversion
 
 __all__ = ["LanceTable"]
 
 _AT_ONCE_ROWS: Final = 8192  # taking 8,192 rows in one go is 2 to 4 times as fast, a row, as 128 at a time
 _AT_ONCE_BYTES: Final = 8 << 20
+_NEAR: Final = 2  # up to here, reading rows that are not wanted costs less than naming those that are
 
 
 class LanceTable(MapDataPipe[dict[str, Any]]):
@@ -112,10 +112,18 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
         batch = self.take_arrow(indices)
         return batch if self.as_ == "arrow" else self.converted(batch)
 
+    @property
+    def makes_tensors(self) -> bool:
+        """Whether a batch has tensors."""
+        return self.as_ == "torch"
+
+    def take_for_later(self, indices: Any) -> dict[str, Any]:
+        """Return rows as arrays that are to become the tensors of ``take``."""
+        with naming_lance(self.data.uri):
+            return to_arrays_or_torch(self.conversion or Conversion())(self.take_arrow(indices))
+
     def converted(self, batch: Any) -> dict[str, Any]:
         """Return a record batch as arrays or tensors by column."""
-        from penstock.serialization.columns import Conversion
-
         conversion = self.conversion or Conversion()
         with naming_lance(self.data.uri):  # a null, an image that cannot be decoded
             return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
@@ -193,7 +201,7 @@ class _Rows:
         if not len(rows):
             return pa.RecordBatch.from_pylist([], self.schema)
         with naming_lance(self._data.uri):
-            table = self._run(int(rows[0]), len(rows)) if _is_run(rows) else self._picked(rows)
+            table = self._near(rows) if len(rows) > 1 else self._picked(rows)
             columns = [column.combine_chunks() for column in table.columns]
             batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self.at_once = max(1, min(_AT_ONCE_ROWS, _AT_ONCE_BYTES * len(rows) // max(1, batch.nbytes)))
@@ -213,6 +221,18 @@ class _Rows:
             raise IndexError(f"{self._data.uri} has {count} rows, and number {wrong[0]} is asked for")
         rows = np.where(rows < 0, rows + count, rows)
         return rows if self._offsets is None else self._offsets[rows]
+
+    def _near(self, rows: Any) -> Any:
+        """Read all rows between the first and the last, where most of them are wanted."""
+        import pyarrow as pa
+
+        first, last = int(rows.min()), int(rows.max())
+        if last - first >= _NEAR * len(rows):
+            return self._picked(rows)
+        table = self._run(first, last - first + 1)
+        if last - first + 1 == len(rows) and rows[0] == first and (rows[1:] > rows[:-1]).all():
+            return table
+        return table.take(pa.array(rows - first))
 
     def _run(self, first: int, count: int) -> Any:
         """Read rows that follow each other."""
@@ -246,10 +266,6 @@ class _Rows:
         files = self._data.dataset.take_blobs(name, indices=each.tolist())
         found = [None if file is None else file.readall() for file in files]
         return pa.array([found[i] for i in back], self.schema.field(name).type)
-
-
-def _is_run(rows: Any) -> bool:
-    return bool(rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all())
 
 
 def _is_blob(schema: Any, name: str) -> bool:
