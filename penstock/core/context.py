@@ -244,7 +244,7 @@ class Context:
         return dataclasses.replace(self, share=ahead, loose=self.loose if counts else Lossy(HOLE))
 
     def in_thread(self, pipe: Pipe) -> Context:
-        """Return the context of what a pipe that works ahead steps in a thread of its own."""
+        """Return the context of what a pipe steps ahead of what it gives, in a thread of its own as a rule."""
         return dataclasses.replace(self, thread=self.name(pipe))
 
     def in_pass(self, cycle: str, number: int) -> Context:

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from penstock.pipes._lance import LanceData, naming_lance
@@ -52,6 +53,8 @@ def cached(
     chosen = {name: f"`{_ROW_ID if name == '_rowid' else name}`" for name in names} if with_row_id else None
     copied = LanceTable(path, chosen, as_=as_, conversion=conversion)
     copied.filtered = table.filtered  # samplers divide it as they would the source
+    ids = count()
+    copied.extents = [(next(ids) if start < stop else -1, start, stop) for _, start, stop in table.fragment_rows()]
     if folder is None:
         weakref.finalize(copied, shutil.rmtree, home, ignore_errors=True)
     return copied

@@ -146,5 +146,5 @@ class BatchTaker(IterDataPipe[Any]):
         return len(self.source_datapipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.source_datapipe, state, holes=True)
+        up = ctx.in_thread(self).build(self.source_datapipe, state, holes=True)
         return taking(self, ctx, up, self.table, up.it)

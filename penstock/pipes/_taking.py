@@ -62,7 +62,7 @@ def taking(
     Args:
         pipe: the pipe whose stream it is.
         ctx: where it runs.
-        up: the stream that ``numbers`` reads from.
+        up: the stream that ``numbers`` reads from, built for who works ahead (`Context.in_thread`).
         table: the data.
         numbers: of the rows of each batch.
         width: how many items of ``up`` make a batch's numbers.

@@ -59,7 +59,7 @@ class RowTaker(IterDataPipe[Any]):
         return rows // self.batch_size if self.drop_last else -(-rows // self.batch_size)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        up = ctx.build(self.source_datapipe, state, indices=True, holes=True)
+        up = ctx.in_thread(self).build(self.source_datapipe, state, indices=True, holes=True)
         table: Any = up.data
         if isinstance(table, GuardedData):
             table = table.data

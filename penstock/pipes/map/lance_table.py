@@ -5,7 +5,7 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from penstock.core.errors import DecodeError
 from penstock.core.pipe import MapDataPipe
@@ -15,7 +15,9 @@ from penstock.pipes._lance import LanceData, naming_lance, projected
 from penstock.pipes._table_reader import FORMS
 from penstock.pipes._tensors_later import to_arrays_or_torch
 from penstock.pipes.lance_reader import as_filter, checked
-from penstock.serialization.columns import Conversion
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
 
 __all__ = ["LanceTable"]
 
@@ -82,6 +84,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
             raise ValueError(f"as_ must be one of {', '.join(FORMS)}, got {as_!r}")
         self.columns, self.condition = checked(columns, filter)
         self.filtered = filter is not None
+        self.extents: list[tuple[int, int, int]] | None = None
         self.with_row_id = with_row_id
         self.as_ = as_
         self.conversion = conversion
@@ -120,12 +123,17 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
 
     def take_for_later(self, indices: Any) -> dict[str, Any]:
         """Return rows as arrays that are to become the tensors of ``take``."""
-        return self._made(to_arrays_or_torch(self.conversion or Conversion()), self.take_arrow(indices))
+        return self._made(to_arrays_or_torch(self._conversion()), self.take_arrow(indices))
 
     def converted(self, batch: Any) -> dict[str, Any]:
         """Return a record batch as arrays or tensors by column."""
-        conversion = self.conversion or Conversion()
+        conversion = self._conversion()
         return self._made(conversion.to_torch if self.makes_tensors else conversion.to_numpy, batch)
+
+    def _conversion(self) -> Conversion:
+        from penstock.serialization.columns import Conversion
+
+        return self.conversion or Conversion()
 
     def _made(self, convert: Callable[[Any], dict[str, Any]], batch: Any) -> dict[str, Any]:
         try:
@@ -139,7 +147,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
 
     def fragment_rows(self) -> list[tuple[int, int, int]]:
         """Return of each fragment its id, the number of its first row, and that of the first one behind it."""
-        return self._rows.fragment_rows()
+        return self._rows.fragment_rows() if self.extents is None else self.extents
 
     def holds(self) -> Any:
         return [len(self), self.data.version]

@@ -1,0 +1,657 @@
+"""Lance's face: its page and what breaks on it with Lance itself, held sentence by sentence to what ours does."""
+
+from __future__ import annotations
+
+import io
+import os
+import pickle
+import shutil
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import datasets
+import lance
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pyarrow as pa
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from torch.utils.data import DataLoader
+
+import penstock.lance.sampler
+import penstock.lance.torch.data
+from penstock import (
+    DataLoader2,
+    DistributedReadingService,
+    GraphError,
+    InProcessReadingService,
+    IterableWrapper,
+    MultiProcessingReadingService,
+    SequentialReadingService,
+    ThreadingReadingService,
+)
+from penstock.lance import (
+    FragmentSampler,
+    FullScanSampler,
+    LanceDataset,
+    SafeLanceDataset,
+    Sampler,
+    ShardedBatchSampler,
+    ShardedFixedBatchSampler,
+    ShardedFragmentSampler,
+    get_safe_loader,
+    write_dataset,
+)
+from penstock.serialization.columns import Conversion
+from ranks import ranks
+
+SIZES = (30, 30, 30, 10)
+ROWS = sum(SIZES)
+
+
+@pytest.fixture
+def uri(tmp_path: Path) -> str:
+    """Fragments of 30, 30, 30 and 10 rows."""
+    return written(tmp_path / "a.lance")
+
+
+def written(path: Path) -> str:
+    start = 0
+    for size in SIZES:
+        numbers = range(start, start + size)
+        table = pa.table({"id": pa.array(numbers, pa.int32()), "word": [f"w{i}" for i in numbers]})
+        lance.write_dataset(table, path, mode="append" if start else "create")
+        start += size
+    return str(path)
+
+
+def ids(batches: Any) -> list[int]:
+    return [int(i) for batch in batches for i in (batch["id"] if isinstance(batch, dict) else batch)]
+
+
+def sizes(batches: Any) -> list[int]:
+    return [len(batch["id"] if isinstance(batch, dict) else batch) for batch in batches]
+
+
+def in_workers(dataset: Any, count: int = 2, **options: Any) -> Any:
+    return DataLoader(dataset, num_workers=count, multiprocessing_context="spawn", **options)
+
+
+# ------------------------------------------------------------------------------------------------------------- the page
+
+
+def test_the_page_holds_true(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its snippets, with the imports changed and a small data set in place of the one from the hub."""
+    monkeypatch.chdir(tmp_path)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 4, 5, 3), dtype=np.uint8)
+    features = datasets.Features({"image": datasets.Image(), "prompt": datasets.Value("string")})
+    hf_ds = datasets.Dataset.from_dict(
+        {"image": [PIL.Image.fromarray(one) for one in pixels], "prompt": [f"p{i}" for i in range(300)]}, features
+    )
+    penstock.lance.write_dataset(hf_ds, "diffusiondb_train.lance")
+
+    dataset = penstock.lance.torch.data.LanceDataset(
+        "diffusiondb_train.lance", columns=["image", "prompt"], batch_size=128, batch_readahead=8
+    )
+    seen = 0
+    for batch in DataLoader(dataset):
+        inputs, targets = batch["prompt"], batch["image"]
+        assert inputs == [f"p{i}" for i in range(seen, seen + len(inputs))]
+        for target, image in zip(targets, pixels[seen:], strict=False):
+            assert torch.equal(target, torch.from_numpy(image))
+        seen += len(inputs)
+    assert seen == 300
+
+    dataset = penstock.lance.torch.data.LanceDataset(
+        "diffusiondb_train.lance",
+        columns=["image", "prompt"],
+        batch_size=128,
+        batch_readahead=8,
+        sampler=penstock.lance.sampler.ShardedFragmentSampler(rank=1, world_size=8),
+    )
+    assert list(dataset) == []  # of one fragment, rank 1 has none
+    assert issubclass(type(dataset), torch.utils.data.IterableDataset)
+
+
+def test_the_safe_loader_is_as_on_the_page(uri: str) -> None:
+    loader = get_safe_loader(SafeLanceDataset(uri), num_workers=2, batch_size=16, drop_last=False)
+    for _ in range(2):
+        seen = 0
+        for batch in loader:
+            assert batch["id"].dtype == torch.int32
+            assert batch["word"] == [f"w{i}" for i in batch["id"].tolist()]
+            seen += batch["id"].shape[0]
+        assert seen == ROWS
+    assert loader.multiprocessing_context.get_start_method() == "spawn"
+
+
+def test_the_safe_loader_reads_in_this_process_too_and_takes_the_loaders_arguments(uri: str) -> None:
+    dataset = SafeLanceDataset(uri)
+    loader = get_safe_loader(dataset, num_workers=0, batch_size=16, shuffle=True, drop_last=True)
+    assert sizes(loader) == [16] * 6
+    assert len(loader) == 6
+    plain = get_safe_loader(
+        dataset, num_workers=0, batch_size=50, collate_fn=lambda rows: [row["word"] for row in rows]
+    )
+    assert next(iter(plain))[:2] == ["w0", "w1"]
+    sampler = ShardedFixedBatchSampler(1, 4, batch_size=10, total_num_rows=len(dataset))
+    assert ids(DataLoader(dataset, batch_sampler=sampler)) == list(range(25, 50))
+    batches = LanceDataset(uri, batch_size=30)
+    assert sizes(get_safe_loader(batches, batch_size=None, num_workers=0)) == [30, 30, 30, 10]
+
+
+def test_rows_are_pythons_and_made_when_they_are_asked_for(uri: str) -> None:
+    dataset = SafeLanceDataset(uri, columns=["word", "id"])
+    rows = dataset.__getitems__([5, -1, 5])
+    assert list(rows) == [{"word": "w5", "id": 5}, {"word": "w99", "id": 99}, {"word": "w5", "id": 5}]
+    assert rows[1:] == [rows[1], rows[2]]
+    assert dataset[-1] == {"word": "w99", "id": 99}
+    for wrong in (ROWS, -ROWS - 1):
+        with pytest.raises(IndexError, match="100 rows"):
+            dataset[wrong]
+    with pytest.raises(IndexError, match="3 rows"):
+        rows[3]
+
+
+# --------------------------------------------------------------------------------------------------------- what is read
+
+
+def test_batches_have_exact_sizes_over_the_borders_of_fragments(uri: str) -> None:
+    assert sizes(LanceDataset(uri, 8)) == [8] * 12 + [4]
+    assert sizes(LanceDataset(uri, 64)) == [64, 36]
+    assert sizes(LanceDataset(uri, 8, drop_last=True)) == [8] * 12
+    assert ids(LanceDataset(uri, 8)) == list(range(ROWS))
+    assert len(LanceDataset(uri, 8)) == 13
+
+
+def test_columns_one_column_and_expressions(uri: str) -> None:
+    (batch, *_) = LanceDataset(uri, 4, columns=["word", "id"])
+    assert list(batch) == ["word", "id"]
+    assert batch["word"] == ["w0", "w1", "w2", "w3"]
+    (bare, *_) = LanceDataset(uri, 4, columns=["id"])
+    assert torch.equal(bare, torch.arange(4, dtype=torch.int32))
+    (made, *_) = LanceDataset(uri, 4, columns={"double": "id * 2", "word": "word"})
+    assert made["double"].tolist() == [0, 2, 4, 6]
+    assert LanceDataset(uri, 4, columns=["id"]).schema == pa.schema([("id", pa.int32())])
+    (with_id, *_) = LanceDataset(uri, 4, columns=["id"], with_row_id=True)
+    assert with_id["_rowid"].dtype == torch.uint64
+
+
+def test_filters_find_their_rows_and_may_find_none(uri: str) -> None:
+    assert ids(LanceDataset(uri, 8, columns=["id"], filter="id >= 90")) == list(range(90, 100))
+    assert list(LanceDataset(uri, 8, filter="id > 1000")) == []
+    for sampler in (ShardedBatchSampler(2, 3), ShardedFragmentSampler(2, 3), ShardedBatchSampler(2, 3, randomize=True)):
+        assert list(LanceDataset(uri, 8, filter="id > 1000", sampler=sampler)) == []
+        few = ids(LanceDataset(uri, 8, filter="id in (7, 70)", sampler=sampler))
+        assert set(few) <= {7, 70}
+
+
+def test_tensors_can_be_written_into_and_share_no_memory_with_the_next_pass(uri: str) -> None:
+    dataset = LanceDataset(uri, 32, columns=["id"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for batch in dataset:
+            batch += 1000
+    assert ids(dataset) == list(range(ROWS))
+
+
+def test_to_tensor_fn_gets_record_batches(uri: str) -> None:
+    def lances(batch: pa.RecordBatch, *, hf_converter: Any = None, use_blob_api: bool = False) -> list[int]:
+        return batch["id"].to_pylist()
+
+    def required(batch: pa.RecordBatch, *, hf_converter: Any, use_blob_api: bool) -> int:
+        assert hf_converter is None
+        return batch.num_rows
+
+    assert next(iter(LanceDataset(uri, 3, to_tensor_fn=lances))) == [0, 1, 2]
+    assert next(iter(LanceDataset(uri, 3, to_tensor_fn=required))) == 3
+    raw = next(iter(LanceDataset(uri, 3, to_tensor_fn=None)))
+    assert isinstance(raw, pa.RecordBatch)
+    assert raw["id"].to_pylist() == [0, 1, 2]
+
+
+def test_nulls_follow_a_policy_and_are_an_error_without_one(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.lance")
+    lance.write_dataset(pa.table({"n": pa.array([1, None, 3], pa.int16())}), path)
+    with pytest.raises(ValueError, match=r"a\.lance: column 'n'"):
+        list(LanceDataset(path, 3))
+    (filled,) = LanceDataset(path, 3, conversion=Conversion(nulls=-1))
+    assert filled.tolist() == [1, -1, 3]
+    assert filled.dtype == torch.int16
+    (masked,) = LanceDataset(path, 3, conversion=Conversion(nulls="mask"))
+    assert masked["n_is_null"].tolist() == [False, True, False]
+
+
+def test_arguments_that_make_no_sense_are_refused(uri: str) -> None:
+    for options, said in (
+        ({"batch_size": 0}, "batch_size"),
+        ({"batch_readahead": 0}, "batch_readahead"),
+        ({"shard_granularity": "row"}, "shard_granularity"),
+        ({"rank": 1}, "world_size"),
+        ({"sampler": FullScanSampler(), "samples": 3}, "sampler"),
+        ({"rank": 0, "world_size": 2, "samples": 3}, "rank"),
+        ({"rank": 2, "world_size": 2}, "rank 2 of 2"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            LanceDataset(uri, **{"batch_size": 3, **options})
+    with pytest.raises(TypeError, match="no_such"):
+        LanceDataset(uri, 3, no_such=1)  # type: ignore[call-arg]
+
+
+def test_samples_are_of_the_size_asked_for_and_others_in_each_epoch(uri: str) -> None:
+    dataset = LanceDataset(uri, 8, columns=["id"], samples=20)
+    first = ids(dataset)
+    assert len(set(first)) == 20
+    assert ids(dataset) == first
+    dataset.set_epoch(1)
+    assert set(ids(dataset)) != set(first)
+    assert len(ids(LanceDataset(uri, 8, samples=1000))) == ROWS
+    assert set(ids(LanceDataset(uri, 8, samples=5, filter="id < 10"))) < set(range(10))
+
+
+@pytest.mark.parametrize("filter", [None, "id >= 40"])
+def test_a_cache_serves_all_passes_also_behind_one_that_was_left_early(
+    uri: str, tmp_path: Path, filter: str | None
+) -> None:
+    options: dict[str, Any] = {"filter": filter, "with_row_id": True}
+    sampler = lambda: ShardedFragmentSampler(0, 2, randomize=True)  # noqa: E731
+    without = LanceDataset(uri, 8, sampler=sampler(), **options)
+    cached = LanceDataset(uri, 8, sampler=sampler(), cache=True, **options)
+    kept = LanceDataset(uri, 8, sampler=sampler(), cache=str(tmp_path / "kept"), **options)
+    expected = []
+    for epoch in range(2):
+        without.set_epoch(epoch)
+        expected.append(list(without))
+    shutil.rmtree(uri)
+    for dataset in (cached, kept):
+        next(iter(dataset))
+        for epoch in range(2):
+            dataset.set_epoch(epoch)
+            found = list(dataset)
+            assert ids(found) == ids(expected[epoch])
+            assert [batch["_rowid"].tolist() for batch in found] == [b["_rowid"].tolist() for b in expected[epoch]]
+    folder = Path(cached.table.data.uri).parent
+    assert folder.exists()
+    del cached, dataset, kept, found
+    assert not folder.exists()
+    assert len(os.listdir(tmp_path / "kept")) == 1
+
+
+# ------------------------------------------------------------------------------------------------------------- samplers
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    world=st.integers(1, 9),
+    batch_size=st.integers(1, 40),
+    randomize=st.booleans(),
+    kind=st.sampled_from([ShardedBatchSampler, ShardedFixedBatchSampler, ShardedFragmentSampler]),
+    limit=st.sampled_from([None, 0, 1, 5, 64, 97]),
+)
+def test_ranks_have_each_row_once_and_as_many_steps(
+    uri: str, world: int, batch_size: int, randomize: bool, kind: Any, limit: int | None
+) -> None:
+    filter = None if limit is None else f"id < {limit}"
+    parts = [
+        list(LanceDataset(uri, batch_size, filter=filter, sampler=kind(rank, world, randomize=randomize)))
+        for rank in range(world)
+    ]
+    rows = ROWS if limit is None else limit
+    assert sorted(ids(batch for part in parts for batch in part)) == list(range(rows))
+    assert all(size <= batch_size for part in parts for size in sizes(part))
+    if kind is not ShardedFragmentSampler and rows >= world * 2:
+        assert len({len(part) for part in parts}) == 1
+
+
+def test_samplers_divide_in_lances_order(uri: str) -> None:
+    fragments = LanceDataset(uri, 8, columns=["id"], sampler=ShardedFragmentSampler(1, 2))
+    assert ids(fragments) == [*range(30, 60), *range(90, 100)]
+    batches = LanceDataset(uri, 10, columns=["id"], sampler=ShardedBatchSampler(1, 2))
+    assert ids(batches) == [i for i in range(ROWS) if i // 10 % 2]
+    filtered = LanceDataset(uri, 4, columns=["id"], filter="id % 2 = 0", sampler=ShardedBatchSampler(3, 5))
+    assert ids(filtered) == list(range(6, 100, 10))
+    by_rank = LanceDataset(uri, 8, columns=["id"], rank=1, world_size=2)
+    assert ids(by_rank) == ids(fragments)
+    assert ids(LanceDataset(uri, 10, rank=1, world_size=2, shard_granularity="batch")) == ids(batches)
+    assert ids(LanceDataset(uri, 8, sampler=FullScanSampler())) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("kind", [ShardedFragmentSampler, ShardedBatchSampler, ShardedFixedBatchSampler])
+def test_the_epoch_and_the_seed_count_and_python_s_own_generator_is_left_alone(uri: str, kind: Any) -> None:
+    import random
+
+    random.seed(1)
+    before = random.getstate()
+    orders = []
+    for seed in (0, 1):
+        sampler = kind(0, 1, randomize=True, seed=seed)
+        dataset = LanceDataset(uri, 7, columns=["id"], sampler=sampler)
+        for epoch in (0, 1, 2, 0):
+            sampler.set_epoch(epoch)
+            orders.append(ids(dataset))
+    assert orders[0] == orders[3]
+    assert orders[4] == orders[7]
+    assert (
+        len({tuple(order) for order in orders}) == 6
+        if kind is not ShardedFragmentSampler
+        else len(set(map(tuple, orders))) > 2
+    )
+    assert random.getstate() == before
+
+
+def test_a_fixed_batch_sampler_is_a_batch_sampler() -> None:
+    sampler = ShardedFixedBatchSampler(1, 4, batch_size=100, total_num_rows=1000)
+    assert [(batch[0], batch[-1]) for batch in sampler] == [(250, 349), (350, 449), (450, 499)]
+    assert len(sampler) == 3
+    shuffled = ShardedFixedBatchSampler(1, 4, True, batch_size=10, total_num_rows=1000)
+    first = list(shuffled)
+    shuffled.set_epoch(1)
+    assert sorted(map(tuple, shuffled)) == sorted(map(tuple, first))
+    assert list(shuffled) != first
+    with pytest.raises(ValueError, match="batch_size"):
+        len(ShardedFixedBatchSampler(0, 1, total_num_rows=3))
+
+
+class Backwards(FragmentSampler):
+    def iter_fragments(self, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return reversed(dataset.get_fragments())
+
+
+class OwnScan(Sampler):
+    def __call__(self, dataset: Any, *, batch_size: int = 128, columns: Any = None, **options: Any) -> Iterator[Any]:
+        for start in range(0, 40, batch_size):
+            yield dataset.scanner(columns=columns, offset=start, limit=batch_size).to_table().to_batches()[0]
+
+
+def test_samplers_of_the_users_work_also_with_workers(uri: str) -> None:
+    backwards = LanceDataset(uri, 10, columns=["id"], sampler=Backwards())
+    assert ids(backwards) == [*range(90, 100), *range(60, 90), *range(30, 60), *range(30)]
+    own = LanceDataset(uri, 10, columns=["id", "word"], sampler=OwnScan())
+    assert ids(own) == list(range(40))
+    for dataset in (backwards, own):
+        assert ids(in_workers(dataset, batch_size=None)) == ids(dataset)
+    assert [batch.num_rows for batch in Backwards()(lance.dataset(uri), batch_size=64)] == [64, 36]
+
+
+# ------------------------------------------------------------------------------------------------------- torch's loader
+
+
+CASES: dict[str, Any] = {
+    "all": dict,
+    "filter": lambda: {"filter": "id > 20"},
+    "shuffle": lambda: {"shuffle": True},
+    "samples": lambda: {"samples": 40},
+    "sampler": lambda: {"sampler": ShardedFragmentSampler(0, 2, randomize=True)},
+    "batch sampler": lambda: {"sampler": ShardedBatchSampler(1, 2)},
+    "rank": lambda: {"rank": 1, "world_size": 2},
+}
+
+
+def test_workers_take_turns_and_give_what_one_process_gives(uri: str) -> None:
+    """All cases in one pass: as the two workers of a loader import torch, which takes seconds."""
+    parts = [LanceDataset(uri, 8, **make()) for make in CASES.values()]
+    together = torch.utils.data.ChainDataset(parts)
+    found = list(in_workers(together, batch_size=None))
+    expected = list(together)
+    assert sorted(ids(found)) == sorted(ids(expected))
+    assert sorted(map(tuple, (batch["id"].tolist() for batch in found))) == sorted(
+        tuple(batch["id"].tolist()) for batch in expected
+    )
+
+
+def test_the_loader_gives_batches_as_they_are_in_order_and_persistent_workers_count_epochs(uri: str) -> None:
+    dataset = LanceDataset(uri, 8, sampler=ShardedBatchSampler(0, 1, randomize=True))
+    loader = in_workers(dataset, persistent_workers=True)
+    epochs = [list(loader), list(loader)]
+    for epoch, batches in enumerate(epochs):
+        dataset.set_epoch(epoch)
+        assert ids(batches) == ids(dataset)
+        assert sizes(batches) == sizes(dataset)
+        assert batches[0]["word"][0] == f"w{int(batches[0]['id'][0])}"
+    assert ids(epochs[0]) != ids(epochs[1])
+    assert sizes(DataLoader(LanceDataset(uri, 8), batch_size=2))[0] == 16
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_torchdatas_loader_keeps_its_state(uri: str) -> None:
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    def loader() -> Any:
+        return StatefulDataLoader(LanceDataset(uri, 8, shuffle=True), batch_size=None)
+
+    first = loader()
+    it = iter(first)
+    begun = [next(it) for _ in range(5)]
+    state = first.state_dict()
+    rest = ids(it)
+    again = loader()
+    again.load_state_dict(state)
+    assert ids(again) == rest
+    assert sorted(ids(begun) + rest) == list(range(ROWS))
+
+
+def test_forked_workers_are_told_what_to_do(uri: str) -> None:
+    for dataset in (LanceDataset(uri, 8), SafeLanceDataset(uri)):
+        options: Any = {"batch_size": None} if isinstance(dataset, LanceDataset) else {}
+        loader: Any = DataLoader(dataset, num_workers=2, multiprocessing_context="fork", **options)
+        with pytest.raises(RuntimeError, match="'forkserver'"):
+            list(loader)
+
+
+def test_what_is_sent_to_workers_stays_at_its_version(uri: str) -> None:
+    safe, batches = SafeLanceDataset(uri), LanceDataset(uri, 50)
+    sent = pickle.dumps((safe, batches))
+    table = pa.table({"id": pa.array([100], pa.int32()), "word": ["new"]})
+    lance.write_dataset(table, uri, mode="append")
+    for one, other in (pickle.loads(sent), (safe, batches)):
+        assert len(one) == ROWS
+        assert len(ids(other)) == ROWS
+    old = LanceDataset(uri, 50, dataset_options={"version": 1})
+    assert len(ids(old)) == SIZES[0]
+
+
+# ---------------------------------------------------------------------------------------------------------- DataLoader2
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_service_gives_the_same_batches_and_resumes_exactly(uri: str, case: str) -> None:
+    make = CASES[case]
+    services = [InProcessReadingService(), ThreadingReadingService(3), MultiProcessingReadingService(2)]
+    with DataLoader2(LanceDataset(uri, 8, **make())) as dl:
+        dl.seed(4)
+        epochs = [ids(dl), ids(dl)]
+    if case in ("shuffle", "samples"):
+        assert epochs[0] != epochs[1]
+    states = []
+    for service in services:
+        with DataLoader2(LanceDataset(uri, 8, **make()), reading_service=service) as dl:
+            dl.seed(4)
+            it: Any = iter(dl)
+            begun = ids([next(it) for _ in range(3)])
+            states.append((begun, dl.state_dict()))
+            assert begun + ids(it) == epochs[0]
+            assert ids(dl) == epochs[1]
+            assert len(dl) == -(-len(epochs[0]) // 8)
+    for (begun, state), service in zip(states, [*services[1:], services[0]], strict=True):
+        with DataLoader2(LanceDataset(uri, 8, **make()), reading_service=service) as dl:
+            dl.load_state_dict(state)
+            assert begun + ids(dl) == epochs[0]
+            assert ids(dl) == epochs[1]
+
+
+def test_a_service_s_workers_need_no_torch_for_tensors(uri: str) -> None:
+    import psutil
+
+    with DataLoader2(LanceDataset(uri, 8), reading_service=MultiProcessingReadingService(2)) as dl:
+        batch = next(iter(dl))
+        assert batch["id"].dtype == torch.int32
+        batch["id"] += 1
+        for child in psutil.Process().children(recursive=True):
+            maps = Path(f"/proc/{child.pid}/maps").read_text()
+            assert "libtorch" not in maps or "-m" not in child.cmdline()
+
+
+# ---------------------------------------------------------------------------------------------------------------- ranks
+
+
+def loaded(rank: int, path: str, options: Any, workers: int) -> list[list[int]]:
+    dataset = LanceDataset(path, 8, **options)
+    loader: Any = (
+        dataset
+        if workers < 0
+        else in_workers(dataset, workers, batch_size=None)
+        if workers
+        else DataLoader(dataset, batch_size=None)
+    )
+    return [batch["id"].tolist() for batch in loader]
+
+
+@pytest.mark.parametrize("options", [{}, {"shuffle": True}, {"filter": "id >= 13"}], ids=str)
+def test_ranks_find_their_share_and_take_as_many_steps(uri: str, options: Any) -> None:
+    for workers in (-1, 0):
+        found = ranks.values(3, loaded, uri, options, workers)
+        assert sorted(i for rank in found for batch in rank for i in batch) == list(
+            range(13 if "filter" in options else 0, ROWS)
+        )
+        assert len({len(rank) for rank in found}) == 1
+
+
+def test_workers_that_spawn_know_their_rank(uri: str) -> None:
+    """They have no process group: a data set that asks torch there takes itself for the only rank."""
+    found = ranks.values(2, loaded, uri, {}, 2)
+    assert sorted(i for rank in found for batch in rank for i in batch) == list(range(ROWS))
+    assert len(found[0]) == len(found[1])
+    assert found == ranks.values(2, loaded, uri, {}, 0)
+
+
+def served(rank: int, path: str, options: Any, stop: int) -> Any:
+    service = SequentialReadingService(DistributedReadingService(), MultiProcessingReadingService(2))
+    sampler = options.pop("sharded", None)
+    if sampler is not None:
+        options["sampler"] = getattr(penstock.lance, sampler)(rank, 2)
+    with DataLoader2(LanceDataset(path, 8, **options), reading_service=service) as dl:
+        dl.seed(2)
+        it: Any = iter(dl)
+        begun = [next(it)["id"].tolist() for _ in range(stop)]
+        return begun, dl.state_dict(), [batch["id"].tolist() for batch in it]
+
+
+@pytest.mark.parametrize(
+    "options", [{"shuffle": True}, {"sharded": "ShardedBatchSampler"}, {"sharded": "ShardedFragmentSampler"}], ids=str
+)
+def test_ranks_under_a_service_take_as_many_steps_and_resume_in_one_process(uri: str, options: Any) -> None:
+    found = ranks.values(2, served, uri, options, 2)
+    batches = [[*begun, *rest] for begun, _, rest in found]
+    assert len(batches[0]) == len(batches[1]) == 6  # the 13th batch would be a rank's alone
+    together = [i for pair in zip(*batches, strict=True) for batch in pair for i in batch]
+    assert len(set(together)) == 96
+    alone = {} if "sharded" in options else options
+    with DataLoader2(LanceDataset(uri, 8, **alone)) as dl:
+        dl.seed(2)
+        assert ids(dl)[:96] == together
+        dl.load_state_dict(found[0][1])
+        assert ids(dl)[: 96 - 32] == together[32:]
+
+
+def wrong_world(rank: int, path: str) -> None:
+    dataset = LanceDataset(path, 8, sampler=ShardedBatchSampler(rank, 8))
+    with DataLoader2(dataset, reading_service=DistributedReadingService()) as dl:
+        list(dl)
+
+
+def test_a_sampler_for_another_number_of_ranks_is_refused(uri: str) -> None:
+    for outcome in ranks.run(2, wrong_world, uri):
+        assert outcome.error is not None
+        assert "8 ranks, and the service has 2" in outcome.error
+    assert issubclass(GraphError, Exception)
+
+
+def test_samplers_of_torch_ask_it_for_their_rank(uri: str) -> None:
+    def made(rank: int) -> list[tuple[int, int]]:
+        samplers = [kind.from_torch() for kind in (ShardedFragmentSampler, ShardedBatchSampler)]
+        samplers.append(ShardedFixedBatchSampler.from_torch(8, 100))
+        return [(sampler.rank, sampler.world_size) for sampler in samplers]
+
+    assert ranks.values(2, made) == [[(0, 2)] * 3, [(1, 2)] * 3]
+    with pytest.raises(RuntimeError, match="init_process_group"):
+        ShardedBatchSampler.from_torch()
+
+
+# -------------------------------------------------------------------------------------------------------------- writing
+
+
+def test_hugging_face_s_data_sets_are_written_as_they_are_now(tmp_path: Path) -> None:
+    features = datasets.Features({"x": datasets.Value("int16"), "word": datasets.Value("string")})
+    whole = datasets.Dataset.from_dict({"x": range(3000), "word": [f"w{i}" for i in range(3000)]}, features)
+    for number, data in enumerate(
+        [
+            whole.select([7, 3, 3, 1]),
+            whole.shuffle(seed=1),
+            whole.filter(lambda row: row["x"] % 2),
+            whole.with_format("torch"),
+        ]
+    ):
+        written = write_dataset(data, tmp_path / f"{number}.lance")
+        assert written.to_table()["x"].to_pylist() == data.with_format(None)["x"][:]
+        assert written.schema.field("x").type == pa.int16()
+        assert b"huggingface" in written.schema.metadata
+    found = write_dataset(datasets.DatasetDict({"train": whole, "test": whole.select(range(5))}), tmp_path / "both")
+    assert {split: len(data.to_table()) for split, data in found.items()} == {"train": 3000, "test": 5}
+    assert lance.dataset(tmp_path / "both" / "test.lance").count_rows() == 5
+    stream = whole.to_iterable_dataset().filter(lambda row: row["x"] > 2990)
+    assert write_dataset(stream, tmp_path / "stream.lance").to_table()["x"].to_pylist() == list(range(2991, 3000))
+
+
+def test_images_come_back_as_they_were_written(tmp_path: Path) -> None:
+    pixels = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+    file = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(file, "png")
+    data = datasets.Dataset.from_dict({"image": [{"bytes": file.getvalue(), "path": None}] * 3})
+    write_dataset(data.cast_column("image", datasets.Image()), tmp_path / "a.lance")
+    (batch,) = LanceDataset(tmp_path / "a.lance", 4)
+    assert [image.tolist() for image in batch] == [pixels.tolist()] * 3
+    (encoded,) = LanceDataset(tmp_path / "a.lance", 4, conversion=Conversion(images="encoded"))
+    assert encoded == [file.getvalue()] * 3
+
+
+def test_pipes_tables_and_frames_are_written(tmp_path: Path) -> None:
+    rows = [
+        {
+            "x": i,
+            "v": np.full(2, i, np.float32),
+            "m": np.full((2, 3), i % 99, np.uint8),
+            "s": None if i == 1 else f"s{i}",
+        }
+        for i in range(2000)
+    ]
+    written = write_dataset(IterableWrapper(rows), tmp_path / "rows.lance")
+    assert written.schema.field("v").type == pa.list_(pa.float32(), 2)
+    assert written.schema.field("m").type == pa.fixed_shape_tensor(pa.uint8(), (2, 3))
+    (batch, *_) = LanceDataset(tmp_path / "rows.lance", 2000, conversion=Conversion(nulls={"s": ""}))
+    assert batch["m"].shape == (2000, 2, 3)
+    assert batch["v"][1999].tolist() == [1999.0, 1999.0]
+    batches = IterableWrapper([{"x": torch.arange(3), "s": ["a", "b", "c"]}] * 2)
+    assert write_dataset(batches, tmp_path / "b.lance", batched=True).count_rows() == 6
+    arrow = IterableWrapper([tmp_path / "rows.lance"]).read_lance(["x"], as_="arrow")
+    assert write_dataset(arrow, tmp_path / "c.lance").count_rows() == 2000
+    for number, data in enumerate(
+        [pa.table({"x": [1]}), pd.DataFrame({"x": [1]}), pa.record_batch({"x": [1]}), [{"x": 1}]]
+    ):
+        assert write_dataset(data, tmp_path / f"t{number}.lance").to_table().to_pydict() == {"x": [1]}
+    schema = pa.schema([("x", pa.int8())])
+    assert write_dataset([{"x": 1}], tmp_path / "t9.lance", schema).schema.field("x").type == pa.int8()
+    assert write_dataset(iter([]), tmp_path / "t10.lance", schema).count_rows() == 0
+
+
+def test_rows_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no rows"):
+        write_dataset(IterableWrapper([]), tmp_path / "a.lance")
+    with pytest.raises((ValueError, OSError), match="'y'"):
+        write_dataset(IterableWrapper([{"x": 1}, {"x": 1, "y": 2}]), tmp_path / "b.lance")
+    with pytest.raises((TypeError, OSError), match="sample"):
+        write_dataset(IterableWrapper([1, 2]), tmp_path / "c.lance")
