@@ -184,7 +184,8 @@ class ShardedBatchSampler(_Sharded):
     """Reads every ``world_size``-th batch of rows, from number ``rank`` on. All ranks have as many batches.
 
     Each row is read by one rank. Where the number of batches is none that ``world_size`` divides, the last ones are
-    smaller. With a filter, a rank has every ``world_size``-th of the rows that pass.
+    smaller (batches of one row cannot be: some ranks have one more then). With a filter, a rank has every
+    ``world_size``-th of the rows that pass.
 
     Args:
         rank: of this process.
