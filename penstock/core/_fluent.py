@@ -482,12 +482,12 @@ class IterFluent(Generic[T_co]):
         span: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         name: str | None = None,
-    ) -> IterDataPipe[tuple[str, int, int]]:
+    ) -> IterDataPipe[T_co]:
         """List zarr's chunks: ``url`` becomes ``(url, start, stop)`` for each (functional name: ``list_zarr_chunks``).
 
         See `penstock.pipes.zarr_chunk_lister.ZarrChunkLister`.
         """
-        made: IterDataPipe[tuple[str, int, int]] = self._make(
+        made: IterDataPipe[T_co] = self._make(
             "list_zarr_chunks", name, arrays, span=span, storage_options=storage_options
         )
         return made
@@ -1088,16 +1088,27 @@ class IterFluent(Generic[T_co]):
         arrays: Sequence[str] | None = None,
         *,
         chunks: bool = False,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch"] | None = None,
+        column: str | None = None,
         span: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         name: str | None = None,
-    ) -> IterDataPipe[Any]:
+    ) -> IterDataPipe[T_co]:
         """Read zarr arrays, of version 2 or 3: ``url`` becomes each of its rows (functional name: ``read_zarr``).
 
         See `penstock.pipes.zarr_reader.ZarrReader`.
         """
-        made: IterDataPipe[Any] = self._make(
-            "read_zarr", name, arrays, chunks=chunks, span=span, storage_options=storage_options
+        made: IterDataPipe[T_co] = self._make(
+            "read_zarr",
+            name,
+            arrays,
+            chunks=chunks,
+            batch_size=batch_size,
+            as_=as_,
+            column=column,
+            span=span,
+            storage_options=storage_options,
         )
         return made
 

@@ -9,7 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["is_record_batch", "joined", "row_count", "rows_of", "selected", "sliced", "taken"]
+__all__ = [
+    "as_columns",
+    "is_record_batch",
+    "joined",
+    "row_count",
+    "rows_of",
+    "selected",
+    "sliced",
+    "taken",
+    "tensors",
+]
 
 
 def is_record_batch(batch: Any) -> bool:
@@ -104,6 +114,46 @@ def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
     names = list(batch)
     columns = [rows_of(column) if isinstance(column, dict) else column for column in batch.values()]
     return (dict(zip(names, row)) for row in zip(*columns))  # noqa: B905  # all have one length
+
+
+def as_columns(found: Any, name: str) -> dict[str, Any]:
+    """Return arrays as columns: those of a dict, the fields of an array that has fields, or the column ``name``."""
+    if isinstance(found, dict):
+        return {each: _fields(column) for each, column in found.items()}
+    columns = _fields(found)
+    return columns if isinstance(columns, dict) else {name: columns}
+
+
+def _fields(column: Any) -> Any:
+    """Return an array; one that has fields as a dict of arrays that do not share its memory."""
+    import numpy as np
+
+    if column.dtype.names is None:
+        return column
+    return {name: _fields(np.ascontiguousarray(column[name])) for name in column.dtype.names}
+
+
+def tensors(batch: Any) -> dict[str, Any]:
+    """Return columns as tensors: views of arrays, copies of those that must not be written into."""
+    row_count(batch)
+    return {name: _as_tensor(column) for name, column in batch.items()}
+
+
+def _as_tensor(column: Any) -> Any:
+    import numpy as np
+    import torch
+
+    if isinstance(column, dict):
+        return tensors(column)
+    if not isinstance(column, np.ndarray):
+        return column
+    if column.dtype.kind in "Mm":  # as Conversion has times
+        column = column.view(np.int64)
+    if column.dtype.kind not in "biufc":
+        return column.tolist()
+    if not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
+    return torch.from_numpy(column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy())
 
 
 def _is_of(package: str, value: Any) -> bool:
