@@ -11,6 +11,7 @@ from typing import Any
 from penstock.core.errors import DecodeError, GraphError
 from penstock.core.pipe import IterDataPipe
 from penstock.files.remote import connected, ranged
+from penstock.pipes._zarr_store import is_zarr
 from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.shard import ShardReader, bare
 
@@ -59,7 +60,7 @@ def find(url: str, format: str | None = None) -> Dataset:
         FileNotFoundError: there is nothing.
         GraphError: the format shows neither in the names nor in the bytes, or there are several.
     """
-    if format == "zarr" or (format is None and _is_zarr(url)):
+    if format == "zarr" or (format is None and is_zarr(url, {})):
         return Dataset("zarr", [url])
     names = _names(url)
     if not names:
@@ -70,11 +71,6 @@ def find(url: str, format: str | None = None) -> Dataset:
             raise GraphError(f"{url} has files of the formats {', '.join(sorted(found))}; say which one to read")
         (format,) = found
     return Dataset(format, names)
-
-
-def _is_zarr(url: str) -> bool:
-    fs, path = connected(url.rstrip("/"), {})
-    return any(fs.exists(f"{path}/{name}") for name in ("zarr.json", ".zgroup", ".zarray"))
 
 
 def _names(url: str) -> list[str]:

@@ -446,6 +446,23 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
         return made
 
+    def list_npy_rows(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]:
+        """List spans of arrays' rows: ``url`` becomes each ``(url, start, stop)`` (functional name: ``list_npy_rows``).
+
+        See `penstock.pipes.npy_reader.NpyRowLister`.
+        """
+        made: IterDataPipe[T_co] = self._make(
+            "list_npy_rows", name, columns, span=span, storage_options=storage_options
+        )
+        return made
+
     def list_record_batches(
         self, groups: int = 1, *, storage_options: dict[str, Any] | None = None, name: str | None = None
     ) -> IterDataPipe[tuple[str, int, int]]:
@@ -1036,6 +1053,33 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[Any] = self._make(
             "read_messagepack", name, storage_options=storage_options, allow_pickle=allow_pickle, use_list=use_list
+        )
+        return made
+
+    def read_npy(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch"] = "numpy",
+        column: str | None = None,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]:
+        """Read ``.npy`` and ``.npz`` files: ``url`` becomes batches of columns (functional name: ``read_npy``).
+
+        See `penstock.pipes.npy_reader.NpyReader`.
+        """
+        made: IterDataPipe[T_co] = self._make(
+            "read_npy",
+            name,
+            columns,
+            batch_size=batch_size,
+            as_=as_,
+            column=column,
+            span=span,
+            storage_options=storage_options,
         )
         return made
 

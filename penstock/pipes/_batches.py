@@ -116,21 +116,25 @@ def rows_of(batch: Any) -> Iterator[dict[str, Any]]:
     return (dict(zip(names, row)) for row in zip(*columns))  # noqa: B905  # all have one length
 
 
-def as_columns(found: Any, name: str) -> dict[str, Any]:
-    """Return arrays as columns: those of a dict, the fields of an array that has fields, or the column ``name``."""
+def as_columns(found: Any, name: str, *, copy: bool = True) -> dict[str, Any]:
+    """Return arrays as columns: those of a dict, the fields of an array that has fields, or the column ``name``.
+
+    Fields are copied, so that none lies in the midst of others, where torch cannot always have it; unless told not to.
+    """
     if isinstance(found, dict):
-        return {each: _fields(column) for each, column in found.items()}
-    columns = _fields(found)
-    return columns if isinstance(columns, dict) else {name: columns}
-
-
-def _fields(column: Any) -> Any:
-    """Return an array; one that has fields as a dict of arrays that do not share its memory."""
+        return {
+            each: as_columns(column, "", copy=copy) if _has_fields(column) else column for each, column in found.items()
+        }
+    if not _has_fields(found):
+        return {name: found}
     import numpy as np
 
-    if column.dtype.names is None:
-        return column
-    return {name: _fields(np.ascontiguousarray(column[name])) for name in column.dtype.names}
+    fields = {each: np.ascontiguousarray(found[each]) if copy else found[each] for each in found.dtype.names}
+    return as_columns(fields, "", copy=copy)
+
+
+def _has_fields(column: Any) -> bool:
+    return not isinstance(column, dict) and column.dtype.names is not None
 
 
 def tensors(batch: Any) -> dict[str, Any]:
