@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import google_crc32c
+import lance
 import numpy as np
 import openpyxl
 import pyarrow as pa
@@ -83,6 +84,7 @@ def write_files(folder: Path) -> None:
     np.savez(folder / "a.npz", x=np.arange(5), y=np.eye(5, dtype="float32"))
     pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
     pq.write_table(rows, folder / "b.parquet", row_group_size=3)
+    lance.write_dataset(rows, folder / "a.lance", max_rows_per_file=3)
     for name in ("a", "b"):
         (folder / "store").mkdir(exist_ok=True)
         (folder / "store" / name).write_text(name)
@@ -138,6 +140,9 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "take_rows", Case(lambda: ParquetTable([parquet]).shuffle().take_rows(2), 3)
     yield "to_numpy", Case(lambda: IterableWrapper([parquet]).read_parquet(as_="arrow").to_numpy())
     yield "to_tensors", Case(lambda: IterableWrapper([parquet]).read_parquet(as_="arrow").to_tensors())
+    uri = str(folder / "a.lance")
+    yield "list_fragments", Case(lambda: IterableWrapper([uri] * 2).list_fragments(), 4)
+    yield "read_lance", Case(lambda: IterableWrapper([uri]).list_fragments().read_lance(batch_size=2))
     yield "load_parquet_as_df", Case(lambda: IterableWrapper([str(folder / "a.parquet")]).load_parquet_as_df())
     yield "open_zarr", Case(lambda: IterableWrapper([zarrs]).open_zarr().map(lambda pair: sorted(pair[1])), 1)
     yield "open_files_by_fsspec", Case(lambda: FSSpecFileOpener(urls), 2)

@@ -446,6 +446,23 @@ class IterFluent(Generic[T_co]):
         made: IterDataPipe[str] = self._make("list_files_by_s3", name, length, request_timeout_ms, region, **kwargs)
         return made
 
+    def list_fragments(
+        self,
+        groups: int = 1,
+        *,
+        version: int | str | None = None,
+        storage_options: dict[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[tuple[str, int, int]]:
+        """List fragments of Lance data sets: ``uri`` becomes ``(uri, first, stop)`` (functional name: ``list_fragments``).
+
+        See `penstock.pipes.lance_reader.FragmentLister`.
+        """
+        made: IterDataPipe[tuple[str, int, int]] = self._make(
+            "list_fragments", name, groups, version=version, storage_options=storage_options
+        )
+        return made
+
     def list_npy_rows(
         self,
         columns: Sequence[str] | None = None,
@@ -1036,6 +1053,39 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[Any] = self._make(
             "read_jsonl", name, storage_options=storage_options, object_hook=object_hook
+        )
+        return made
+
+    def read_lance(
+        self,
+        columns: Sequence[str] | Mapping[str, str] | None = None,
+        filter: Condition | str | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        version: int | str | None = None,
+        with_row_id: bool = False,
+        batch_readahead: int = 16,
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read Lance data sets: ``uri`` becomes batches of its columns (functional name: ``read_lance``).
+
+        See `penstock.pipes.lance_reader.LanceReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_lance",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            version=version,
+            with_row_id=with_row_id,
+            batch_readahead=batch_readahead,
+            storage_options=storage_options,
+            conversion=conversion,
         )
         return made
 

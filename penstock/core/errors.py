@@ -2,6 +2,7 @@
 
     PenstockError
     ├── GraphError      a graph that cannot run as it stands
+    │   └── ForkedProcess  a library that is not fork-safe, in a forked process (also a RuntimeError)
     ├── StateError      a state that does not fit the graph, or cannot be reached again
     ├── WorkerDied      a worker process ended without being asked to
     ├── TransportError  an object could not be moved between processes
@@ -19,6 +20,7 @@ from typing import Protocol
 __all__ = [
     "DecodeError",
     "DifferentData",
+    "ForkedProcess",
     "GraphError",
     "MissingExtra",
     "PenstockError",
@@ -35,6 +37,10 @@ class PenstockError(Exception):
 
 class GraphError(PenstockError):
     """The graph of pipes cannot run as it stands."""
+
+
+class ForkedProcess(GraphError, RuntimeError):
+    """This process was forked from one that had a library loaded that is not fork-safe. The message says what to do."""
 
 
 class StateError(PenstockError):

@@ -39,6 +39,7 @@ from penstock.pipes.iopath_files import IoPathFileLister, IoPathFileOpener, IoPa
 from penstock.pipes.json_parser import JsonParser
 from penstock.pipes.jsonl_parser import JsonLinesParser
 from penstock.pipes.key_zipper import IterKeyZipper, MapKeyZipper
+from penstock.pipes.lance_reader import FragmentLister, LanceReader
 from penstock.pipes.length_setter import LengthSetter
 from penstock.pipes.line_reader import LineReader
 from penstock.pipes.lister import FileLister
@@ -127,6 +128,7 @@ __all__ = [
     "FlatMapper",
     "Flattener",
     "Forker",
+    "FragmentLister",
     "FullSync",
     "GDriveReader",
     "Grouper",
@@ -146,6 +148,7 @@ __all__ = [
     "JsonLinesParser",
     "JsonLinesReader",
     "JsonParser",
+    "LanceReader",
     "LengthSetter",
     "LineReader",
     "MapKeyZipper",

@@ -6,13 +6,13 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from penstock.core.errors import DecodeError
 from penstock.files.ranged_file import RangedFile
 from penstock.files.remote import connected, ranged
 
-__all__ = ["ArrowFile", "ParquetFile", "TableFile", "naming"]
+__all__ = ["ArrowFile", "ParquetFile", "TableFile", "Versioned", "naming"]
 
 _Read = Callable[[int, int], bytes]
 _STREAMED_BYTES = 2 << 20  # column chunks above this are read piece by piece, where that takes no requests
@@ -50,6 +50,21 @@ class TableFile(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+        ...
+
+
+@runtime_checkable
+class Versioned(Protocol):
+    """A table that changes, by versions, and in which any row of a group can be found at once.
+
+    Attributes:
+        version: the one that is read.
+    """
+
+    version: int
+
+    def blocks_from(self, group: int, names: Sequence[str], rows: int, start: int) -> Iterator[Any]:
+        """Yield what ``blocks`` does, without the first ``start`` rows that it would give."""
         ...
 
 

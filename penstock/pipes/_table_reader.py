@@ -25,7 +25,7 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._batches import sliced
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
 from penstock.pipes._nested import nested_parts
-from penstock.pipes._table_files import TableFile, naming
+from penstock.pipes._table_files import TableFile, Versioned, naming
 from penstock.pipes.wrapper import IterableWrapper
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _FOOTERS: Final = 32  # of how many files a stream keeps the footers: spans of o
 # Steps that may stand between a list of files and its reader.
 _KEEP_ITEMS: Final = {
     *("shuffle", "sharding_filter", "sharding_round_robin_dispatch", "prefetch", "header", "cycle", "repeat"),
-    *("list_row_groups", "list_record_batches"),
+    *("list_row_groups", "list_record_batches", "list_fragments"),
 }
 FORMS: Final = ("numpy", "torch", "arrow")
 
@@ -121,10 +121,10 @@ class _Run:
             if about.names is None:
                 self._check(url, file, about)
             _check_span(url, file, start, stop, place)
+            return _Part(self, url, file, about, start, stop, place)
         except BaseException:
             file.close()
             raise
-        return _Part(self, url, file, about, start, stop, place)
 
     def items(self, batch: Any, size: int, place: list[int], where: str) -> Iterator[Any]:
         """Yield the batches of a block, and move the place behind each."""
@@ -232,11 +232,16 @@ class _Part:
     def __init__(
         self, run: _Run, url: str, file: TableFile, about: _About, start: int, stop: int | None, place: Any
     ) -> None:
-        self._place: list[int] = list(place or (start, 0))
+        group, row, *then = place or (start, 0)
+        self._place: list[int] = [group, row]
+        self._version = [file.version] if isinstance(file, Versioned) else []
+        for saved, now in zip(then, self._version):  # noqa: B905  # none of what has no versions
+            if saved != now:
+                raise StateError(f"{url} is at version {now}, and its place was saved at version {saved}: ask for that")
         self.it = self._items(run, url, file, about, stop)
 
     def tell(self) -> list[int]:
-        return list(self._place)
+        return [*self._place, *self._version]
 
     def _items(self, run: _Run, url: str, file: TableFile, about: _About, stop: int | None) -> Iterator[Any]:
         try:
@@ -261,7 +266,11 @@ class _Part:
             if skip == rows:
                 return
         size, block = run.batch_rows(file, group)
-        for batch in file.blocks(group, about.read, block):
+        if isinstance(file, Versioned):
+            blocks, skip = file.blocks_from(group, about.read, block, skip), 0
+        else:
+            blocks = file.blocks(group, about.read, block)
+        for batch in blocks:
             batch = run.filtered(batch, url, about)
             if skip:
                 passed = min(skip, batch.num_rows)

@@ -18,8 +18,8 @@ __all__ = ["NpyReader", "NpyRowLister"]
 class NpyRowLister(SpanLister):
     """List spans of arrays' rows: ``url`` becomes each ``(url, start, stop)`` (functional name: ``list_npy_rows``).
 
-    A span of ``.npy`` or ``.npz`` files is what ``read_npy`` reads in one go. Between the two is the place to shuffle and
-    to divide::
+    A span of ``.npy`` or ``.npz`` files is what ``read_npy`` reads in one go. Between the two is the place to
+    shuffle and to divide::
 
         urls.list_npy_rows().shuffle().sharding_filter().read_npy(batch_size=256).shuffle_rows(100_000)
 

@@ -7,6 +7,7 @@ from penstock.pipes.map.array_table import ArrayTable
 from penstock.pipes.map.batcher import Batcher
 from penstock.pipes.map.cache import InMemoryCacheHolder
 from penstock.pipes.map.combining import Concater, Zipper
+from penstock.pipes.map.lance_table import LanceTable
 from penstock.pipes.map.mapper import Mapper
 from penstock.pipes.map.parquet_table import ParquetTable
 from penstock.pipes.map.shuffler import Shuffler
@@ -22,6 +23,7 @@ __all__ = [
     "DataChunk",
     "InMemoryCacheHolder",
     "IterToMapConverter",
+    "LanceTable",
     "MapDataPipe",
     "MapToIterConverter",
     "Mapper",
