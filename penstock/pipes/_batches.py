@@ -127,9 +127,7 @@ def as_columns(found: Any, name: str, *, copy: bool = True) -> dict[str, Any]:
         }
     if not _has_fields(found):
         return {name: found}
-    import numpy as np
-
-    fields = {each: np.ascontiguousarray(found[each]) if copy else found[each] for each in found.dtype.names}
+    fields = {each: found[each].copy() if copy else found[each] for each in found.dtype.names}
     return as_columns(fields, "", copy=copy)
 
 
