@@ -40,7 +40,8 @@ class Facts:
 def facts_of(found: Dataset) -> Facts:
     """Find out about a data set."""
     facts = Facts(None, sum(map(_size_of, found.urls)), counts={"files": len(found.urls)})
-    _FACTS.get(found.format, lambda facts, urls: None)(facts, found.urls)
+    if found.format in _FACTS:
+        _FACTS[found.format](facts, found.urls)
     if facts.rows is None:
         facts.rows = found.count()
     return facts

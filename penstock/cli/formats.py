@@ -85,8 +85,10 @@ def find(url: str, format: str | None = None) -> Dataset:
     if format == "lance" or (format is None and _is_lance(url)):
         return Dataset("lance", [url])
     if format == "files" and is_folder(url):
-        return Dataset("files", _full(url, sorted(connected(url, {})[0].find(connected(url, {})[1]))))
-    names = _names(url)
+        fs, path = connected(url, {})
+        names = _full(url, sorted(fs.find(path)))
+    else:
+        names = _names(url)
     if not names:
         raise FileNotFoundError(f"{url}: nothing is there")
     if format is None:
@@ -104,6 +106,7 @@ def _is_lance(url: str) -> bool:
 
 
 def is_folder(url: str) -> bool:
+    """Tell whether a URL is that of a folder."""
     fs, path = connected(url, {})
     return bool(fs.isdir(path))
 
@@ -143,7 +146,7 @@ def _by_bytes(url: str) -> str:
             sample: Any = next(chain.from_iterable(reader.samples()), {})
         except DecodeError:
             continue
-        if isinstance(sample, dict):
+        if isinstance(sample, dict) and all(isinstance(name, str) for name in sample):  # else noise is MessagePack
             return format
     raise UnknownFormat(f"{url}: neither its name nor its first sample tells its format; say which one it is")
 

@@ -52,7 +52,7 @@ def _found(url: str, format: str | None) -> Dataset:
     """Return what is at a URL; the files in a folder where they are of no format that is known."""
     try:
         return find(url, format)
-    except UnknownFormat:
+    except (UnknownFormat, FileNotFoundError):  # which are no data set, or lie in folders in it
         if format is not None or not is_folder(url):
             raise
         return find(url, "files")
