@@ -197,6 +197,27 @@ def test_spans_are_shuffled_and_dealt_once_each(tmp_path: Path, service: str) ->
     assert sorted(found) == [3.0 * i for i in range(46)] != found
 
 
+def test_a_worker_that_reads_to_tensors_need_not_load_torch(tmp_path: Path) -> None:
+    files = {"x": npy(tmp_path / "x.npy", X), "at": npy(tmp_path / "at.npy", Y.astype("datetime64[s]"))}
+    seen = tmp_path / "seen"
+
+    def note(item: Any) -> Any:
+        import sys
+
+        with seen.open("a") as file:
+            file.write(f"{'torch' in sys.modules}\n")
+        return item
+
+    spans = IterableWrapper([files]).list_npy_rows(span=4).sharding_filter().map(note)
+    table = ArrayTable(files, as_="torch").shuffle().sharding_filter()
+    for pipe in (spans.read_npy(as_="torch", batch_size=3), spans.read_npy().to_tensors(), table.take_rows(4)):
+        with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1)) as loader:
+            batches = list(loader)
+        assert {type(column) for batch in batches for column in batch.values()} == {torch.Tensor}
+        assert sorted(int(at) for batch in batches for at in batch["at"]) == list(range(23))
+    assert set(seen.read_text().split()) == {"False"}
+
+
 @pytest.mark.parametrize("compressed", [False, True])
 def test_it_restores_at_every_index(tmp_path: Path, compressed: bool) -> None:
     sources = [npz(tmp_path / f"{i}.npz", compressed, x=X + i, y=Y) for i in range(2)]

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from itertools import islice
 from typing import Any, TypeVar
 
-from penstock.core.context import Context, Share
-from penstock.core.dealing import deal
+from penstock.core.context import Context
 from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe, Pipe, join_torch
 from penstock.core.stream import State, Stream
 from penstock.core.walk import describe, walk
 from penstock.iterstream.base import Composable
+from penstock.pipes._own_share import OwnShare, torch_rank, torch_worker
 from penstock.pipes._shuffling import Shuffling
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
 
@@ -28,10 +27,7 @@ class PyTorchSplittingException(GraphError):
     """Several ranks or workers would each yield everything."""
 
 
-class _Split(Composable[T], ShardingFilter[T]):
-    """A sharding point for a ReadingService. Where none arranges the run, it looks for its share at torch itself."""
-
-    splits_itself = True
+class _Split(Composable[T], OwnShare[T]):
     _group: SHARDING_PRIORITIES
 
     def __init__(self) -> None:
@@ -44,24 +40,6 @@ class _Split(Composable[T], ShardingFilter[T]):
     def datapipe(self) -> IterDataPipe[T]:  # type: ignore[override]  # a field there
         source: IterDataPipe[T] = self.source
         return source
-
-    def _torch(self) -> tuple[int, int]:
-        """Return which share of how many is this process's."""
-        raise NotImplementedError
-
-    def build(self, ctx: Context, state: State = None) -> Stream[T]:
-        if not ctx.plain or self.is_applied:
-            return super().build(ctx, state)
-        name = ctx.name(self)
-        index, count = self._torch()
-        start = ctx.own(self, state) or (0, None)
-        share = Share(count, index, first=index, local=(index,)) if count > 1 else Share()
-        ahead = ctx.ahead_of_point()
-        stream, position = deal(
-            lambda s: ahead.build(self.datapipe, s, indices=True, holes=True), share, (start[0], start[1]), (name,)
-        )
-        stream.state = lambda: {name: list(position())}
-        return stream
 
 
 class SplitByRank(_Split[T]):
@@ -86,13 +64,13 @@ class SplitByRank(_Split[T]):
     def __init__(self, torch_dist_group: Any = None) -> None:
         super().__init__()
         self._dist_group = torch_dist_group
-        self._found = _rank(torch_dist_group)
+        self._found = torch_rank(torch_dist_group)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "_dist_group": None}  # known here, and cannot be pickled
 
-    def _torch(self) -> tuple[int, int]:
-        rank = self._found or _rank(self._dist_group) or (0, 1)
+    def found_share(self) -> tuple[int, int]:
+        rank = self._found or torch_rank(self._dist_group) or (0, 1)
         unseeded = [each for each in walk(self.datapipe) if isinstance(each, Shuffling) and each._seed is None]
         if rank[1] > 1 and unseeded:
             warnings.warn(
@@ -120,8 +98,8 @@ class SplitByWorker(_Split[T]):
 
     _group = SHARDING_PRIORITIES.MULTIPROCESSING
 
-    def _torch(self) -> tuple[int, int]:
-        return _worker() or (0, 1)
+    def found_share(self) -> tuple[int, int]:
+        return torch_worker() or (0, 1)
 
 
 class TorchIterable(Composable[T]):
@@ -162,7 +140,7 @@ class TorchIterable(Composable[T]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         if ctx.plain:  # a service of ours sees to it, and warns
-            ranks, workers = _rank(None), _worker()
+            ranks, workers = torch_rank(), torch_worker()
             if self.enforce_rank_check and ranks is not None and ranks[1] > 1:
                 self._check(SplitByRank, f"{ranks[1]} ranks", "split_by_rank_pytorch")
             if self.enforce_worker_check and workers is not None and workers[1] > 1:
@@ -202,18 +180,3 @@ def _is_split(pipe: Any, kind: type[_Split[Any]]) -> bool:
         inner = getattr(pipe, "iterable", None) if isinstance(pipe, Pipe) else getattr(pipe, "source", None)
         sources = () if inner is None or isinstance(inner, (list, tuple, range, str)) else (inner,)
     return bool(sources) and all(_is_split(source, kind) for source in sources)
-
-
-def _rank(group: Any) -> tuple[int, int] | None:
-    """Return this rank and how many there are, as torch says now; None where it says nothing."""
-    distributed: Any = sys.modules.get("torch.distributed")
-    if distributed is None or not (distributed.is_available() and distributed.is_initialized()):
-        return None
-    return distributed.get_rank(group), distributed.get_world_size(group)
-
-
-def _worker() -> tuple[int, int] | None:
-    """Return the number of this worker of torch's DataLoader and how many there are; None in no worker."""
-    torch_data: Any = sys.modules.get("torch.utils.data")
-    info = torch_data.get_worker_info() if torch_data is not None else None
-    return None if info is None else (info.id, info.num_workers)

@@ -13,6 +13,7 @@ __all__ = [
     "as_columns",
     "is_record_batch",
     "joined",
+    "ready_for_tensors",
     "row_count",
     "rows_of",
     "selected",
@@ -148,16 +149,22 @@ def _has_fields(column: Any) -> bool:
 
 def tensors(batch: Any) -> dict[str, Any]:
     """Return columns as tensors: views of arrays, copies of those that must not be written into."""
-    row_count(batch)
-    return {name: _as_tensor(column) for name, column in batch.items()}
-
-
-def _as_tensor(column: Any) -> Any:
     import numpy as np
     import torch
 
-    if isinstance(column, dict):
-        return tensors(column)
+    made = ready_for_tensors(batch)
+    return {name: torch.from_numpy(one) if isinstance(one, np.ndarray) else one for name, one in made.items()}
+
+
+def ready_for_tensors(batch: Any) -> dict[str, Any]:
+    """Return columns as arrays of which torch can make tensors as they are; those in dicts as tensors."""
+    row_count(batch)
+    return {name: tensors(one) if isinstance(one, dict) else _ready(one) for name, one in batch.items()}
+
+
+def _ready(column: Any) -> Any:
+    import numpy as np
+
     if not isinstance(column, np.ndarray):
         return column
     if column.dtype.kind in "Mm":  # as Conversion has times
@@ -166,7 +173,7 @@ def _as_tensor(column: Any) -> Any:
         return column.tolist()
     if not column.dtype.isnative:
         column = column.astype(column.dtype.newbyteorder("="))
-    return torch.from_numpy(column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy())
+    return column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy()
 
 
 def _is_of(package: str, value: Any) -> bool:

@@ -16,7 +16,7 @@ from typing import Any
 
 from penstock.core.errors import DecodeError, ForkedProcess, MissingExtra, PenstockError
 
-__all__ = ["LanceData", "is_lance", "naming_lance", "note_lance", "projected"]
+__all__ = ["LanceData", "is_lance", "loaded_lance", "naming_lance", "note_lance", "projected"]
 
 _RUST_PLACE = re.compile(r",? ?(?:/|[A-Za-z]:\\)?[\w./\\-]+\.rs:\d+(?::\d+)?")
 
@@ -43,7 +43,8 @@ def _check_process() -> None:
         )
 
 
-def _lance() -> Any:
+def loaded_lance() -> Any:
+    """Return the module, where it may be used."""
     try:
         import lance
     except ImportError:
@@ -71,7 +72,7 @@ class LanceData:
     def __init__(
         self, dataset: Any, version: int | str | None = None, options: Mapping[str, Any] | None = None
     ) -> None:
-        lance = _lance()
+        lance = loaded_lance()
         self._options = dict(options or {})
         self._opened: Any = None
         self._fragments: list[Any] | None = None
@@ -92,7 +93,7 @@ class LanceData:
     def _at(self, version: int | str | None) -> Any:
         options = {**self._options, **({} if version is None else {"version": version})}
         try:
-            return _lance().dataset(self.uri, **options)
+            return loaded_lance().dataset(self.uri, **options)
         except (ValueError, OSError) as error:
             if "not found" in str(error):
                 what = "no Lance data set is there" if version is None else f"it has no version {version}"

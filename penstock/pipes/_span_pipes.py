@@ -6,53 +6,25 @@ it is, or cut into batches of columns, which are views of it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, TypeVar
 
 from penstock.core.bad import HOLE, Lossy, settled
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError, PenstockError, StateError
 from penstock.core.pipe import IterDataPipe, no_length
 from penstock.core.stream import State, Stream, counted, sequence_stream
-from penstock.pipes._batches import as_columns, sliced, tensors
+from penstock.pipes._alike import Alike, Rows
+from penstock.pipes._batches import as_columns, ready_for_tensors, sliced, tensors
 from penstock.pipes._nested import nested_parts
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from
 from penstock.pipes.wrapper import IterableWrapper
 
-__all__ = ["Rows", "SpanLister", "SpanPipe", "SpanReader", "check_batches", "check_like", "check_span"]
+__all__ = ["SpanLister", "SpanPipe", "SpanReader", "check_batches", "check_span"]
 
 T = TypeVar("T")
 _FORMS: Final = ("numpy", "torch")
-
-
-class Rows(Protocol):
-    """Arrays of one length, by rows.
-
-    Attributes:
-        url: what they are called in messages.
-        names: those of the columns; None where it is one array that is not one of several.
-        name: what the column is called where there is no other name for it.
-        length: the number of rows.
-        span: how many rows a span has, but for the last.
-        kinds: of each column, the dtype and the shape of a row.
-    """
-
-    @property
-    def url(self) -> str: ...
-    @property
-    def names(self) -> tuple[str, ...] | None: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def length(self) -> int: ...
-    @property
-    def span(self) -> int: ...
-    @property
-    def kinds(self) -> dict[str, tuple[Any, tuple[int, ...]]]: ...
-
-    def read(self, start: int, stop: int) -> Any:
-        """Return some rows: an array, or a dict of arrays, that nobody else has."""
-        ...
 
 
 class SpanPipe(IterDataPipe[T]):
@@ -124,7 +96,8 @@ class SpanReader(SpanPipe[Any]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         opened = self.opener()
-        alike = _Alike(self, opened) if self.as_ else None
+        alike = Alike(self.source_datapipe, opened) if self.as_ else None
+        later = self.as_ == "torch" and leaves_from(ctx, self)
 
         def open_part(item: Any, place: Any) -> _Part:
             if isinstance(item, (tuple, list)) and len(item) == 3:
@@ -148,26 +121,28 @@ class SpanReader(SpanPipe[Any]):
             def read(start: int, stop: int) -> Any:
                 return guarded([name, start, stop])  # which is what a dead letter has, and can be read again
 
-            return _Part(self._cut(rows, alike), spans if place != stop else (), place or start, read, ctx.loose)
+            return _Part(self._cut(rows, alike, later), spans if place != stop else (), place or start, read, ctx.loose)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
-    def _cut(self, rows: Rows, alike: _Alike | None) -> Callable[[Any, int], tuple[Iterator[Any], int]]:
+    def _cut(self, rows: Rows, alike: Alike | None, later: bool) -> Callable[[Any, int], tuple[Iterator[Any], int]]:
         """Return what makes so many rows the items that are given, and tells how many rows each has."""
         if self.as_ is None and self.chunks:
             return lambda found, count: (iter((found,)), count)
         if alike is None:
             return lambda found, count: (_each(found), 1)
         column, size = self.column or alike.name or rows.name, self.batch_size
-        convert = tensors if self.as_ == "torch" else None
+        convert = ready_for_tensors if later else tensors if self.as_ == "torch" else None
 
         def batches(found: Any, count: int) -> tuple[Iterator[Any], int]:
             block = as_columns(found, column)
             if convert is not None:
                 block = convert(block)
-            if size is None or size >= count:
-                return iter((block,)), count
-            return (sliced(block, low, min(low + size, count)) for low in range(0, count, size)), size
+            step = min(size or count, count)
+            parts: Iterator[Any] = iter((block,))
+            if step < count:
+                parts = (sliced(block, low, min(low + step, count)) for low in range(0, count, step))
+            return map(as_tensors_later, parts) if later else parts, step
 
         return batches
 
@@ -227,67 +202,6 @@ class _Part:
             yield items
 
 
-class _Alike:
-    """What the first arrays have for columns, which others must have as well.
-
-    These are the first of the list that a pipe reads from, whoever reads what of it; where there is no list, the first
-    that the stream itself reads.
-
-    Attributes:
-        name: what the first of a list is called; None where there is no list, as the first that is read is another one
-            after a restart.
-    """
-
-    def __init__(self, pipe: SpanReader, opened: Callable[[Any], tuple[Any, Rows]]) -> None:
-        self._pipe, self._opened = pipe, opened
-        self._first: Rows | None = None
-        self.name: str | None = None
-
-    def check(self, rows: Rows) -> None:
-        if self._first is None:
-            listed = self._listed()
-            self.name = None if listed is None else listed.name
-            self._first = listed or rows
-        check_like(rows, self._first)
-
-    def _listed(self) -> Rows | None:
-        source: Any = self._pipe.source_datapipe
-        while not isinstance(source, IterableWrapper) and len(source.sources) == 1 and source._functional_name in _KEPT:
-            source = source.sources[0]
-        if not isinstance(source, IterableWrapper) or not isinstance(source.iterable, (list, tuple)):
-            return None
-        for item in source.iterable:
-            try:
-                return self._opened(item[0] if isinstance(item, (tuple, list)) and len(item) == 3 else item)[1]
-            except (DecodeError, OSError):  # it is named where it is read
-                continue
-            except TypeError:
-                return None
-        return None
-
-
-# Steps that may stand between a list of arrays and its reader.
-_KEPT: Final = {
-    *("shuffle", "sharding_filter", "sharding_round_robin_dispatch", "prefetch", "header", "cycle", "repeat"),
-    *("list_zarr_chunks", "list_npy_rows"),
-}
-
-
-def check_like(rows: Rows, first: Rows) -> None:
-    """Raise DecodeError unless two have the same columns, in any order, of the same types."""
-    if rows.kinds == first.kinds or (rows.names is None and [*rows.kinds.values()] == [*first.kinds.values()]):
-        return
-    less = [f"no {name!r}" for name in first.kinds if name not in rows.kinds]
-    more = [f"{name!r} as well" for name in rows.kinds if name not in first.kinds]
-    changed = [
-        f"{name!r} as {_said(rows.kinds[name])} and not {_said(kind)}"
-        for name, kind in first.kinds.items()
-        if name in rows.kinds and rows.kinds[name] != kind
-    ]
-    found = ", ".join([*less, *changed, *more][:20])
-    raise DecodeError(f"{rows.url} has other columns than {first.url}, the first: {found}")
-
-
 def check_batches(batch_size: int | None, as_: str | None) -> None:
     """Raise ValueError unless batches can be made so."""
     if batch_size is not None and batch_size < 1:
@@ -317,8 +231,3 @@ def _each(found: Any) -> Iterator[Any]:
         return iter(found)
     names = list(found)
     return (dict(zip(names, row)) for row in zip(*found.values()))  # noqa: B905  # all have one length
-
-
-def _said(kind: tuple[Any, Sequence[int]]) -> str:
-    dtype, shape = kind
-    return f"{dtype}{list(shape)}" if shape else str(dtype)

@@ -26,6 +26,7 @@ from penstock.pipes._batches import sliced
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_files import TableFile, Versioned, naming
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
 from penstock.pipes.wrapper import IterableWrapper
 
 if TYPE_CHECKING:
@@ -109,7 +110,9 @@ class _Run:
         self._schema: Any = None
         self._plain = False  # whether columns take about as much memory converted as they do in Arrow
         conversion = pipe.conversion or Conversion()
-        forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": conversion.to_torch, "arrow": None}
+        self._later = pipe.as_ == "torch" and leaves_from(ctx, pipe)
+        to_torch = to_arrays_or_torch(conversion) if self._later else conversion.to_torch
+        forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": to_torch, "arrow": None}
         self._convert: Callable[[Any], Any] | None = forms[pipe.as_]
         self._about = lru_cache(_FOOTERS)(lambda url: _About())
 
@@ -143,7 +146,7 @@ class _Run:
             part = sliced(block, low, high) if rows > size else block
             made = part if whole else convert(part)
             place[1] += high - low
-            yield made
+            yield as_tensors_later(made) if self._later else made
 
     def batch_rows(self, file: TableFile, group: int) -> tuple[int, int]:
         """Return how many rows a batch has, and a block, which is as long as some batches."""

@@ -9,9 +9,10 @@ from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._batches import is_record_batch, row_count, rows_of, selected, tensors
+from penstock.pipes._batches import is_record_batch, ready_for_tensors, row_count, rows_of, selected, tensors
 from penstock.pipes._nested import nested
 from penstock.pipes._table_reader import check_columns
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -138,10 +139,16 @@ class ToTensors(_Converter):
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
         from penstock.serialization.columns import Conversion
 
-        convert = (self.conversion or Conversion()).to_torch
+        conversion = self.conversion or Conversion()
+        if leaves_from(ctx, self):
+            arrays = to_arrays_or_torch(conversion)
 
-        def converted(batch: Any) -> Any:
-            return convert(batch) if is_record_batch(batch) else tensors(batch)
+            def converted(batch: Any) -> Any:
+                return as_tensors_later(arrays(batch) if is_record_batch(batch) else ready_for_tensors(batch))
+        else:
+
+            def converted(batch: Any) -> Any:
+                return conversion.to_torch(batch) if is_record_batch(batch) else tensors(batch)
 
         return ctx.each(self, self.source_datapipe, state, converted)
 

@@ -7,8 +7,9 @@ from typing import Any, Literal
 
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
+from penstock.pipes._alike import Rows
 from penstock.pipes._npy_rows import npy_opener
-from penstock.pipes._span_pipes import Rows, SpanLister, SpanReader, check_batches, check_span
+from penstock.pipes._span_pipes import SpanLister, SpanReader, check_batches, check_span
 from penstock.pipes._table_reader import check_columns
 
 __all__ = ["NpyReader", "NpyRowLister"]

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from itertools import islice
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from penstock.core.bad import GuardedData
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
+from penstock.pipes._taking import Takes, taking
 
-__all__ = ["RowTaker", "Takes"]
-
-
-@runtime_checkable
-class Takes(Protocol):
-    """Data of which many rows can be had in one go, as a batch of columns."""
-
-    def take(self, indices: Sequence[Any]) -> Any: ...
+__all__ = ["RowTaker"]
 
 
 @functional_datapipe("take_rows")
 class RowTaker(IterDataPipe[Any]):
     """Make rows of a table batches of columns, ``batch_size`` rows each (functional name: ``take_rows``).
 
-    What ``batch`` is to samples, for a `ParquetTable` from which ``shuffle`` or ``to_iter_datapipe`` gives rows:
-    each batch is taken in one go, and no row is ever an object by itself. Only steps that act on the rows' numbers may
-    stand between: sharding, ``header``.
+    What ``batch`` is to samples, for a `ParquetTable` or `LanceTable` from which ``shuffle`` or ``to_iter_datapipe``
+    gives rows: each batch is taken in one go, or some of them together where that is faster, and no row is ever an
+    object by itself. Only steps that act on the rows' numbers may stand between: sharding, ``header``.
 
     Args:
         source_datapipe: the source, of a table's rows.
@@ -76,10 +70,8 @@ class RowTaker(IterDataPipe[Any]):
             raise TypeError(
                 f"take_rows needs rows of a table, such as ParquetTable(paths).shuffle(), but {source!r} gives {given}"
             )
-        it, size, take = up.it, self.batch_size, ctx.guarded(self, table.take)
-        numbers = iter(lambda: list(islice(it, size)), [])
-        batches = (take(part) for part in numbers if len(part) == size or not self.drop_last)
-        places = None
-        if (inner := up.places) is not None:
-            places = lambda: (place // size for place in islice(inner(), 0, None, size))  # noqa: E731
-        return up.onward(batches, skip=lambda n: up.skip(n * size), places=places)
+        it, size = up.it, self.batch_size
+        numbers: Iterator[list[Any]] = iter(lambda: list(islice(it, size)), [])
+        if self.drop_last:
+            numbers = (part for part in numbers if len(part) == size)
+        return taking(self, ctx, up, table, numbers, size)

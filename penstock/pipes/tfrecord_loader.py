@@ -15,6 +15,7 @@ from penstock.core.tensors import Deferred, as_tensor
 from penstock.pipes._lines import is_damage
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._streams import buffered, fresh, named_stream, pass_over
+from penstock.pipes._tensors_later import leaves_from
 from penstock.pipes._tfexample import Malformed, Value, parsed
 
 
@@ -66,7 +67,7 @@ class TFRecordLoader(IterDataPipe[dict[str, Any]]):
         return self.length
 
     def build(self, ctx: Context, state: State = None) -> Stream[dict[str, Any]]:
-        leaves = ctx.outlet is not None and ctx.outlet.pipe == ctx.name(self)  # tensors are made where they arrive
+        leaves = leaves_from(ctx, self)  # then tensors are made where they arrive
         wrap: Callable[[Any], Any] = Deferred if leaves and self.spec is None else as_tensor
         return nested_parts(self, self.datapipe, lambda item, place: _Part(self.spec, wrap, item, place), ctx, state)
 

@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
-from penstock.pipes._span_pipes import Rows, SpanReader, check_batches, check_span
+from penstock.pipes._alike import Rows
+from penstock.pipes._span_pipes import SpanReader, check_batches, check_span
 from penstock.pipes._zarr_item import check_arrays, sources_of
 
 

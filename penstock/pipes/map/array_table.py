@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from penstock.core.errors import DecodeError
 from penstock.core.pipe import MapDataPipe
-from penstock.pipes._batches import as_columns, rows_of, selected, taken, tensors
+from penstock.pipes._alike import Rows, check_like
+from penstock.pipes._batches import as_columns, ready_for_tensors, rows_of, selected, taken, tensors
 from penstock.pipes._npy_rows import NpyRows, npy_opener
-from penstock.pipes._span_pipes import Rows, check_batches, check_like
+from penstock.pipes._span_pipes import check_batches
 from penstock.pipes._table_reader import check_columns
 from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
@@ -94,6 +95,15 @@ class ArrayTable(MapDataPipe[dict[str, Any]]):
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
         batch: dict[str, Any] = self._groups.take(indices)
         return tensors(batch) if self.as_ == "torch" else batch
+
+    @property
+    def makes_tensors(self) -> bool:
+        """Whether a batch has tensors."""
+        return self.as_ == "torch"
+
+    def take_for_later(self, indices: Sequence[Any]) -> dict[str, Any]:
+        """Return rows as arrays that are to become the tensors of ``take``."""
+        return ready_for_tensors(self._groups.take(indices))
 
     def holds(self) -> Any:
         return len(self)

@@ -5,22 +5,22 @@ from __future__ import annotations
 import operator
 import threading
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import rows_of
 from penstock.pipes._condition import Condition
 from penstock.pipes._lance import LanceData, naming_lance, projected
 from penstock.pipes._table_reader import FORMS
+from penstock.pipes._tensors_later import to_arrays_or_torch
 from penstock.pipes.lance_reader import as_filter, checked
-
-if TYPE_CHECKING:
-    from penstock.serialization.columns import Conversion
+from penstock.serialization.columns import Conversion
 
 __all__ = ["LanceTable"]
 
 _AT_ONCE_ROWS: Final = 8192  # taking 8,192 rows in one go is 2 to 4 times as fast, a row, as 128 at a time
 _AT_ONCE_BYTES: Final = 8 << 20
+_NEAR: Final = 2  # up to here, reading rows that are not wanted costs less than naming those that are
 
 
 class LanceTable(MapDataPipe[dict[str, Any]]):
@@ -80,6 +80,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
         if as_ not in FORMS:
             raise ValueError(f"as_ must be one of {', '.join(FORMS)}, got {as_!r}")
         self.columns, self.condition = checked(columns, filter)
+        self.filtered = filter is not None
         self.with_row_id = with_row_id
         self.as_ = as_
         self.conversion = conversion
@@ -106,20 +107,34 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
     def __getitems__(self, indices: Sequence[Any]) -> list[dict[str, Any]]:
         return list(rows_of(self.take(indices)))
 
-    def take(self, indices: Sequence[Any]) -> Any:
+    def take(self, indices: Any) -> Any:
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
-        from penstock.serialization.columns import Conversion
-
         batch = self.take_arrow(indices)
-        if self.as_ == "arrow":
-            return batch
+        return batch if self.as_ == "arrow" else self.converted(batch)
+
+    @property
+    def makes_tensors(self) -> bool:
+        """Whether a batch has tensors."""
+        return self.as_ == "torch"
+
+    def take_for_later(self, indices: Any) -> dict[str, Any]:
+        """Return rows as arrays that are to become the tensors of ``take``."""
+        with naming_lance(self.data.uri):
+            return to_arrays_or_torch(self.conversion or Conversion())(self.take_arrow(indices))
+
+    def converted(self, batch: Any) -> dict[str, Any]:
+        """Return a record batch as arrays or tensors by column."""
         conversion = self.conversion or Conversion()
         with naming_lance(self.data.uri):  # a null, an image that cannot be decoded
             return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
 
-    def take_arrow(self, indices: Sequence[Any]) -> Any:
+    def take_arrow(self, indices: Any) -> Any:
         """Return rows as a `pyarrow.RecordBatch`."""
         return self._rows.take(indices)
+
+    def fragment_rows(self) -> list[tuple[int, int, int]]:
+        """Return of each fragment its id, the number of its first row, and that of the first one behind it."""
+        return self._rows.fragment_rows()
 
     def holds(self) -> Any:
         return [len(self), self.data.version]
@@ -159,40 +174,65 @@ class _Rows:
                         self._count = len(self._offsets)
             return self._count
 
+    def fragment_rows(self) -> list[tuple[int, int, int]]:
+        import numpy as np
+
+        count = self.count
+        with naming_lance(self._data.uri):
+            sizes = [fragment.count_rows() for fragment in self._data.fragments]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        if self._offsets is not None:
+            bounds = np.searchsorted(self._offsets, bounds)
+        assert bounds[-1] == count
+        ends = bounds.tolist()
+        ids = (fragment.fragment_id for fragment in self._data.fragments)
+        return list(zip(ids, ends[:-1], ends[1:], strict=True))
+
     def _found(self) -> Any:
         import numpy as np
 
         scanner = self._data.dataset.scanner(columns=["_rowoffset"], filter=self._condition)
         return scanner.to_table()["_rowoffset"].to_numpy().astype(np.int64)
 
-    def take(self, indices: Sequence[Any]) -> Any:
+    def take(self, indices: Any) -> Any:
         import pyarrow as pa
 
         rows = self._places(indices)
         if not len(rows):
             return pa.RecordBatch.from_pylist([], self.schema)
         with naming_lance(self._data.uri):
-            table = self._run(int(rows[0]), len(rows)) if _is_run(rows) else self._picked(rows)
+            table = self._near(rows) if len(rows) > 1 else self._picked(rows)
             columns = [column.combine_chunks() for column in table.columns]
             batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self.at_once = max(1, min(_AT_ONCE_ROWS, _AT_ONCE_BYTES * len(rows) // max(1, batch.nbytes)))
         return batch
 
-    def _places(self, indices: Sequence[Any]) -> Any:
+    def _places(self, indices: Any) -> Any:
         """Return where rows are in the data set. IndexError for one that there is not."""
         import numpy as np
 
         count = self.count
-        given: Any = indices
-        if isinstance(given, (range, np.ndarray)):
-            rows = np.asarray(given, np.int64)
+        if isinstance(indices, (range, np.ndarray)):
+            rows = np.asarray(indices, np.int64)
         else:
-            rows = np.fromiter(map(operator.index, given), np.int64, len(given))
+            rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
         wrong = rows[(rows >= count) | (rows < -count)]
         if len(wrong):
             raise IndexError(f"{self._data.uri} has {count} rows, and number {wrong[0]} is asked for")
         rows = np.where(rows < 0, rows + count, rows)
         return rows if self._offsets is None else self._offsets[rows]
+
+    def _near(self, rows: Any) -> Any:
+        """Read all rows between the first and the last, where most of them are wanted."""
+        import pyarrow as pa
+
+        first, last = int(rows.min()), int(rows.max())
+        if last - first >= _NEAR * len(rows):
+            return self._picked(rows)
+        table = self._run(first, last - first + 1)
+        if last - first + 1 == len(rows) and rows[0] == first and (rows[1:] > rows[:-1]).all():
+            return table
+        return table.take(pa.array(rows - first))
 
     def _run(self, first: int, count: int) -> Any:
         """Read rows that follow each other."""
@@ -226,10 +266,6 @@ class _Rows:
         files = self._data.dataset.take_blobs(name, indices=each.tolist())
         found = [None if file is None else file.readall() for file in files]
         return pa.array([found[i] for i in back], self.schema.field(name).type)
-
-
-def _is_run(rows: Any) -> bool:
-    return bool(rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] - rows[:-1] == 1).all())
 
 
 def _is_blob(schema: Any, name: str) -> bool:

@@ -1,0 +1,208 @@
+"""LanceDataset: batches of tensors from a Lance data set, for torch's DataLoader and for DataLoader2."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from penstock.core.context import Context
+from penstock.core.pipe import IterDataPipe
+from penstock.core.stream import State, Stream
+from penstock.lance._cache import cached
+from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, Ranks, Scanned
+from penstock.lance.collate import Batch, know_collate
+from penstock.lance.sampler import Planner, Sampler, ShardedBatchSampler, ShardedFragmentSampler
+from penstock.pipes._lance import LanceData
+from penstock.pipes._tensors_later import leaves_from
+from penstock.pipes.map.lance_table import LanceTable
+from penstock.pipes.mapper import Mapper
+
+if TYPE_CHECKING:
+    from penstock.serialization.columns import Conversion
+
+__all__ = ["LanceDataset", "to_tensors"]
+
+_SHARDED: dict[str, type[ShardedFragmentSampler] | type[ShardedBatchSampler]] = {
+    "fragment": ShardedFragmentSampler,
+    "batch": ShardedBatchSampler,
+}
+
+
+def to_tensors(batch: Any, *, hf_converter: Any = None, use_blob_api: bool = False) -> Any:
+    """Return a `pyarrow.RecordBatch` as `LanceDataset` does unless told otherwise; for functions that build on it.
+
+    Args:
+        batch: the record batch.
+        hf_converter: not looked at, as Hugging Face's features are in the schema.
+        use_blob_api: not looked at, as blobs are columns of bytes.
+    """
+    from penstock.serialization.columns import Conversion
+
+    return _columns(Conversion().to_torch(batch), one=batch.num_columns == 1)
+
+
+class LanceDataset(IterDataPipe[Any]):
+    """Batches of a Lance data set: a dict of tensors, one by column; of one column the tensor itself.
+
+    It is an ``IterableDataset`` for torch's ``DataLoader`` (``batch_size=None``, or as it is), and a pipe for
+    `DataLoader2`. Workers and, unless a sampler says otherwise, ranks of torch.distributed take turns at the batches:
+    each row comes once, and each rank takes as many steps. The order does not depend on the number of workers. It is
+    pinned: what is written to the data set later is not seen.
+
+    Args:
+        dataset: a path or URI, or an opened `lance.LanceDataset`.
+        batch_size: rows per batch, also over the borders of fragments; the last batches may be smaller.
+        dataset_options: those of ``lance.dataset`` (version, storage_options ...), where a path is given.
+        columns: their names, or a dict of names and expressions of SQL; all unless given.
+        filter: only rows for which this SQL (or `pyarrow.compute.Expression`) holds. Where they are is found first.
+        samples: if above 0, so many rows, chosen at random, in place of all.
+        cache: copy what is read to the local disk first, when this is made: True for a folder that is removed in the
+            end, or the name of one that stays, and is found again.
+        with_row_id: give ``_rowid`` as well.
+        rank: of this process, as with ``world_size``: short for a sampler.
+        world_size: how many ranks there are.
+        shard_granularity: what ``rank`` and ``world_size`` divide: ``fragment`` (the default) or ``batch``.
+        batch_readahead: accepted for Lance's programs; a block of some thousand rows is read in one go, by Lance's own
+            threads.
+        to_tensor_fn: a function of a `pyarrow.RecordBatch` that makes a batch; None gives record batches.
+        sampler: which rows this rank reads, and in which order.
+        auto_detect_rank: without a sampler, ask torch.distributed which rank this is: when this is made, when it is
+            pickled, or when it runs.
+        shuffle: read rows in a random order: a permutation of all, another one in each epoch.
+        seed: which random order, and which samples.
+        drop_last: leave out what would make batches smaller.
+        conversion: what becomes of each of Arrow's types, and of nulls, which are an error unless it says otherwise.
+
+    Raises:
+        ValueError: a number that is too small; no such ``shard_granularity``; options that exclude each other.
+        FileNotFoundError: there is no such data set, or no such version of it.
+        DecodeError: there is no such column; (when run) what is wrong with the data.
+        ForkedProcess: (when run) this is a forked worker: use spawn or forkserver.
+
+    State: how many batches have been given, of how many ranks and workers whatever.
+
+    Example:
+        >>> import os, tempfile
+        >>> import lance, pyarrow
+        >>> path = os.path.join(tempfile.mkdtemp(), "a.lance")
+        >>> _ = lance.write_dataset(pyarrow.table({"x": [1, 2, 3], "y": list("abc")}), path)
+        >>> list(LanceDataset(path, batch_size=2))
+        [{'x': tensor([1, 2]), 'y': ['a', 'b']}, {'x': tensor([3]), 'y': ['c']}]
+        >>> list(LanceDataset(path, batch_size=2, columns=["x"], filter="x > 1"))
+        [tensor([2, 3])]
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        batch_size: int,
+        *,
+        dataset_options: Mapping[str, Any] | None = None,
+        columns: Sequence[str] | Mapping[str, str] | None = None,
+        filter: Any = None,
+        samples: int = 0,
+        cache: bool | str | None = None,
+        with_row_id: bool = False,
+        rank: int | None = None,
+        world_size: int | None = None,
+        shard_granularity: str | None = None,
+        batch_readahead: int = 16,
+        to_tensor_fn: Callable[..., Any] | None = to_tensors,
+        sampler: Sampler | None = None,
+        auto_detect_rank: bool = True,
+        shuffle: bool = False,
+        seed: int = 0,
+        drop_last: bool = False,
+        conversion: Conversion | None = None,
+    ) -> None:
+        for name, value, least in (
+            ("batch_size", batch_size, 1),
+            ("batch_readahead", batch_readahead, 1),
+            ("samples", samples, 0),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}")
+        if shard_granularity not in (None, *_SHARDED):
+            raise ValueError(f"shard_granularity must be 'fragment', 'batch' or None, got {shard_granularity!r}")
+        if (rank is None) != (world_size is None):
+            raise ValueError(f"rank and world_size belong together, got {rank} and {world_size}")
+        if sampler is not None and (rank is not None or shuffle or samples):
+            raise ValueError("a sampler says which rows are read: give it, or rank, world_size, shuffle and samples")
+        if rank is not None and world_size is not None and not (shuffle or samples):
+            sampler = _SHARDED[shard_granularity or "fragment"](rank, world_size)
+        if rank is not None and sampler is None:
+            raise ValueError("shuffle and samples find their rank themselves: leave rank and world_size out")
+        data = dataset if isinstance(dataset, LanceData) else _opened(dataset, dataset_options)
+        self.makes_tensors = to_tensor_fn is to_tensors
+        form: Any = "torch" if self.makes_tensors else "arrow"
+        if cache:
+            table = cached(data, columns, filter, with_row_id, form, conversion, None if cache is True else cache)
+        else:
+            table = LanceTable(data, columns, filter, with_row_id=with_row_id, as_=form, conversion=conversion)
+        self.table = table
+        self.batch_size = batch_size
+        self.ranks = Ranks(detect=auto_detect_rank and sampler is None)
+        self.sampler = Everything(self.ranks, samples, shuffle, seed) if sampler is None else sampler
+        source: IterDataPipe[Any]
+        if isinstance(self.sampler, Planner):
+            source = BatchNumbers(table, self.sampler, batch_size, drop_last)
+        else:
+            source = Scanned(data, self.sampler, batch_size, columns, filter, with_row_id, batch_readahead)
+        source = Dealt(source, self.ranks)
+        if isinstance(self.sampler, Planner):
+            source = BatchTaker(source, table)
+        elif self.makes_tensors:
+            source = source.to_tensors(conversion)
+        if self.makes_tensors:
+            source = Mapper(source, partial(_columns, one=len(table.schema) == 1))
+        elif to_tensor_fn is not None:
+            source = Mapper(source, _lenient(to_tensor_fn))
+        self.datapipe = source
+        know_collate()
+
+    arity = 1
+
+    @property
+    def schema(self) -> Any:
+        """Of the columns that are read, a `pyarrow.Schema`."""
+        return self.table.schema
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next: what is random is another in each. `DataLoader2` says so by itself."""
+        if isinstance(self.sampler, Planner):
+            self.sampler.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return len(self.datapipe)
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        know_collate()
+        if self.makes_tensors and leaves_from(ctx, self):
+            assert ctx.outlet is not None
+            tensors: Any = self.datapipe.sources[0]  # behind them columns are put together, and not looked at
+            ctx = replace(ctx, outlet=replace(ctx.outlet, pipe=ctx.name(tensors)))
+        return ctx.build(self.datapipe, state, holes=True)
+
+
+def _opened(dataset: Any, options: Mapping[str, Any] | None) -> LanceData:
+    options = dict(options or {})
+    return LanceData(dataset, options.pop("version", None), options)
+
+
+def _columns(batch: dict[str, Any], *, one: bool) -> Any:
+    """Return a batch, or of one column the column itself; a mask of its nulls would be a second one."""
+    return next(iter(batch.values())) if one and len(batch) == 1 else Batch(batch)
+
+
+def _lenient(function: Callable[..., Any]) -> Callable[[Any], Any]:
+    """Return a function of a record batch; Lance's own functions are given two names as well."""
+    try:
+        named = inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return function
+    wanted = {name: value for name, value in (("hf_converter", None), ("use_blob_api", False)) if name in named}
+    needed = {name: wanted[name] for name in wanted if named[name].default is inspect.Parameter.empty}
+    return partial(function, **needed) if needed else function
