@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import operator
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final, Literal
 
+from penstock.core.errors import DecodeError
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import rows_of
 from penstock.pipes._condition import Condition
@@ -119,14 +120,18 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
 
     def take_for_later(self, indices: Any) -> dict[str, Any]:
         """Return rows as arrays that are to become the tensors of ``take``."""
-        with naming_lance(self.data.uri):
-            return to_arrays_or_torch(self.conversion or Conversion())(self.take_arrow(indices))
+        return self._made(to_arrays_or_torch(self.conversion or Conversion()), self.take_arrow(indices))
 
     def converted(self, batch: Any) -> dict[str, Any]:
         """Return a record batch as arrays or tensors by column."""
         conversion = self.conversion or Conversion()
-        with naming_lance(self.data.uri):  # a null, an image that cannot be decoded
-            return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
+        return self._made(conversion.to_torch if self.makes_tensors else conversion.to_numpy, batch)
+
+    def _made(self, convert: Callable[[Any], dict[str, Any]], batch: Any) -> dict[str, Any]:
+        try:
+            return convert(batch)
+        except ValueError as error:  # a null, an image that cannot be decoded
+            raise DecodeError(f"{self.data.uri}: {error}") from error
 
     def take_arrow(self, indices: Any) -> Any:
         """Return rows as a `pyarrow.RecordBatch`."""
