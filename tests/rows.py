@@ -16,7 +16,7 @@ from torch.utils.data import RandomSampler
 
 import rows_files
 from penstock.pipes import FileLister, IterableWrapper, SampleMultiplexer, Sampler
-from penstock.pipes.map import ParquetTable, SequenceWrapper
+from penstock.pipes.map import ArrayTable, ParquetTable, SequenceWrapper
 from penstock.testing import Case, boom
 
 
@@ -205,6 +205,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
 
 def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows of MapDataPipes, and of what leads from them to IterDataPipes."""
+    yield "ArrayTable", Case(lambda: ArrayTable([{"x": str(folder / "x.npy")}]), 5)
     yield "ParquetTable", Case(lambda: ParquetTable([str(folder / "b.parquet")]), 5)
     yield "SequenceWrapper", Case(letters, 5)
     # An item of a MapDataPipe is made where it is asked for, so that is where its error is raised.

@@ -80,6 +80,8 @@ def write_files(folder: Path) -> None:
     group = zarr.create_group(str(folder / "a.zarr"))
     for name, chunk in (("x", 2), ("y", 3)):
         group.create_array(name, data=np.arange(10).reshape(5, 2), chunks=(chunk, 2))
+    np.save(folder / "x.npy", np.arange(5))
+    np.savez(folder / "a.npz", x=np.arange(5), y=np.eye(5, dtype="float32"))
     pq.write_table(pa.table({"x": range(5)}), folder / "a.parquet", row_group_size=2)
     pq.write_table(rows, folder / "b.parquet", row_group_size=3)
     lance.write_dataset(rows, folder / "a.lance", max_rows_per_file=3)
@@ -124,6 +126,9 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "list_zarr_chunks", Case(lambda: IterableWrapper([zarrs]).list_zarr_chunks(["x"]), 3)
     yield "list_row_groups", Case(lambda: IterableWrapper([parquet] * 2).list_row_groups(), 4)
     yield "read_parquet", Case(lambda: IterableWrapper([parquet]).list_row_groups().read_parquet(batch_size=2))
+    npys = [str(folder / "a.npz")]
+    yield "list_npy_rows", Case(lambda: IterableWrapper(npys * 2).list_npy_rows(span=2), 6)
+    yield "read_npy", Case(lambda: IterableWrapper(npys).list_npy_rows(span=3).read_npy(batch_size=2), 3)
     yield "list_record_batches", Case(lambda: IterableWrapper([str(folder / "a.feather")]).list_record_batches(2), 2)
     yield "read_arrow", Case(lambda: IterableWrapper([str(folder / "a.feather")]).read_arrow(batch_size=1))
     read = lambda: IterableWrapper([parquet]).read_parquet(batch_size=2)  # noqa: E731  # of 5 rows in 2 groups

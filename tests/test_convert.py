@@ -7,15 +7,24 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
+from decimal import Decimal
 from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import lance
 import numpy as np
+import pyarrow as pa
+import pyarrow.feather
+import pyarrow.parquet as pq
 import pytest
+import zarr
 
 from penstock.cli import main
+from penstock.cli.convert import _Progress
 from penstock.cli.formats import FORMATS, find
+from penstock.pipes import IterableWrapper
 from penstock.stores import SquirrelStore
 
 ROWS = [{"i": i, "x": i / 4, "name": f"row {i}, é"} for i in range(25)]
@@ -42,11 +51,13 @@ def test_samples_are_the_same_in_every_format(tmp_path: Path, begin: str, end: s
     assert main(["convert", source, target, "--shard-samples", "4"]) == 0
     assert read(target) == ROWS == read(target, end)
     assert not (Path(target) / "_convert.json").exists()
-    if end != "zarr":
+    if end == "lance":
+        assert len(lance.dataset(target).get_fragments()) == 7
+    elif end != "zarr":
         assert len(os.listdir(target)) == 7
 
 
-@pytest.mark.parametrize("format", ["messagepack", "jsonl", "parquet", "zarr"])
+@pytest.mark.parametrize("format", ["arrow", "lance", "messagepack", "jsonl", "parquet", "zarr"])
 def test_arrays_keep_their_shape_and_type(tmp_path: Path, format: str) -> None:
     rows = [{"image": np.full((2, 3), i, "uint8"), "y": np.float32(i)} for i in range(6)]
     SquirrelStore(str(tmp_path / "first"), "msgpack").set(rows, key="a")
@@ -68,6 +79,130 @@ def test_a_csv_file_gets_types_and_a_pattern_many_files(tmp_path: Path) -> None:
     assert main(["convert", str(tmp_path / "*.csv"), str(tmp_path / "out.jsonl"), "--compression", "zstd"]) == 0
     assert (tmp_path / "out.jsonl" / "00000.zst").exists()
     assert read(str(tmp_path / "out.jsonl")) == [{"a": 1, "b": "x", "c": None}, {"a": 2, "b": "y", "c": 0.5}] * 2
+
+
+TABLE = pa.table(
+    {
+        "i": pa.array([1, None, 3, 4], pa.int16()),
+        "f": pa.array([0.5, 1, None, 2], pa.float32()),
+        "at": pa.array([1, 2, None, 10**18], pa.timestamp("ns")),
+        "price": pa.array([Decimal("1.50"), None, Decimal("2.25"), Decimal(0)]),
+        "word": pa.array(["a", "b", None, "a"]).dictionary_encode(),
+        "bytes": [b"\x00", None, b"", b"x"],
+        "ragged": pa.array([[1], [], None, [2, 3]], pa.list_(pa.uint8())),
+        "box": [{"x": 1, "y": None}, None, {"x": 2, "y": "b"}, {"x": 3, "y": "c"}],
+        "vector": pa.array([[1, 2], [3, 4], [5, 6], [7, 8]], pa.list_(pa.float16(), 2)),
+        "image": pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(24, dtype="uint8").reshape(4, 2, 3)),
+    }
+)
+
+
+@pytest.mark.parametrize(("begin", "end"), [*permutations(("arrow", "lance", "parquet"), 2)])
+def test_tables_keep_every_type_and_null(tmp_path: Path, begin: str, end: str) -> None:
+    pq.write_table(TABLE, tmp_path / "in.parquet", row_group_size=3)
+    source = str(tmp_path / "in.parquet")
+    if begin != "parquet":
+        assert main(["convert", source, str(tmp_path / f"between-{begin}"), "--shard-samples", "3"]) == 0
+        source = str(tmp_path / f"between-{begin}")
+    target = str(tmp_path / f"out.{end}")
+    assert main(["convert", source, target, "--shard-samples", "2"]) == 0
+    files = IterableWrapper(find(target).urls)
+    batches = {"arrow": files.read_arrow, "lance": files.read_lance, "parquet": files.read_parquet}[end](as_="arrow")
+    found = pa.Table.from_batches(list(batches))
+    assert found.column_names == TABLE.column_names
+    for name in TABLE.column_names:
+        assert found[name].type == TABLE[name].type, name
+        assert found[name].to_pylist() == TABLE[name].to_pylist(), name
+
+
+def test_rows_of_tables_have_none_for_null_and_arrays_for_tensors(tmp_path: Path) -> None:
+    table = TABLE.drop_columns(["at", "price"])  # of which MessagePack has no word
+    pyarrow.feather.write_feather(table, tmp_path / "in.feather")
+    assert main(["convert", str(tmp_path / "in.feather"), str(tmp_path / "out"), "--to", "messagepack"]) == 0
+    rows = read(str(tmp_path / "out"))
+    image = np.stack([row.pop("image") for row in rows])
+    assert np.array_equal(image, np.arange(24).reshape(4, 2, 3)) and image.dtype == np.uint8
+    assert rows == table.drop_columns(["image"]).to_pylist()
+
+
+@pytest.mark.parametrize("end", ["arrow", "lance", "parquet", "zarr"])
+def test_numbers_of_arrays_keep_their_width(tmp_path: Path, end: str) -> None:
+    arrays = {"i": np.arange(5, dtype="int16"), "f": np.arange(5, dtype="float32"), "v": np.eye(5, 3, dtype="float32")}
+    np.savez(tmp_path / "in.npz", **arrays)
+    for name, target in (("in.npz", f"out-{end}"), (f"out-{end}", "again-zarr" if end != "zarr" else "again-parquet")):
+        assert main(["convert", str(tmp_path / name), str(tmp_path / target), "--shard-samples", "2"]) == 0
+        rows = list(find(str(tmp_path / target)).pipe())
+        assert [row["i"] for row in rows] == list(range(5))
+        assert np.array_equal([row["v"] for row in rows], arrays["v"])
+    if end == "zarr":
+        schema = pq.read_schema(tmp_path / "again-parquet" / "part-00000.parquet")
+        assert (schema.field("i").type, schema.field("f").type) == (pa.int16(), pa.float32())
+    else:
+        root = zarr.open_group(str(tmp_path / "again-zarr"))
+        assert {name: root[name].dtype for name in arrays} == {name: data.dtype for name, data in arrays.items()}
+
+
+@pytest.mark.parametrize("end", ["arrow", "lance", "parquet"])
+def test_shards_have_the_types_of_the_first_one(tmp_path: Path, end: str, capsys: Any) -> None:
+    lines = ['{"x": 0.5, "y": 1}', '{"x": 1, "y": null}', '{"x": null, "y": "a"}']
+    for count, status in ((2, 0), (3, 1)):
+        (tmp_path / "in.jsonl").write_text("\n".join(lines[:count]))
+        target = str(tmp_path / f"{count}-{end}")
+        command = ["convert", str(tmp_path / "in.jsonl"), target, "--shard-samples", "1"]
+        assert main(command) == status
+        if status:
+            assert "column 'y' is string in shard 2, and int64 in the first one" in capsys.readouterr().err
+            assert main(command) == 1, "also where another run has written the first one"
+            assert "column 'y' is string in shard 2" in capsys.readouterr().err
+        else:
+            assert read(target) == [{"x": 0.5, "y": 1}, {"x": 1.0, "y": None}]
+
+
+def test_a_lance_shard_that_was_written_and_not_noted_is_there_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in.jsonl").write_text("".join(f'{{"i": {i}}}\n' for i in range(9)))
+    command = ["convert", str(tmp_path / "in.jsonl"), str(tmp_path / "out.lance"), "--shard-samples", "2"]
+    note = _Progress.note
+
+    def dies(at: int) -> Any:
+        def noted(self: _Progress, *arguments: Any) -> None:
+            if self.shards == at:
+                raise KeyboardInterrupt
+            note(self, *arguments)
+
+        return noted
+
+    for at in (0, 0, 1, 3, 3, 4):
+        monkeypatch.setattr(_Progress, "note", dies(at))
+        with pytest.raises(KeyboardInterrupt):
+            main(command)
+    monkeypatch.setattr(_Progress, "note", note)
+    assert main(command) == 0
+    assert [row["i"] for row in read(str(tmp_path / "out.lance"))] == list(range(9))
+    assert len(lance.dataset(str(tmp_path / "out.lance")).get_fragments()) == 5
+
+
+def test_a_lance_data_set_that_others_wrote_to_is_refused(tmp_path: Path, capsys: Any) -> None:
+    (tmp_path / "in.jsonl").write_text('{"i": 1}\n{"i": 2}\n{"i": \n')
+    target = str(tmp_path / "out.lance")
+    command = ["convert", str(tmp_path / "in.jsonl"), target, "--shard-samples", "1"]
+    assert main(command) == 1
+    lance.write_dataset(pa.table({"i": [7, 8, 9]}), target, mode="overwrite")
+    lance.dataset(target).cleanup_old_versions(timedelta(0))
+    (tmp_path / "in.jsonl").write_text('{"i": 1}\n{"i": 2}\n{"i": 3}\n')
+    assert main(command) == 1
+    assert "no version has as many" in capsys.readouterr().err
+    assert main([*command, "--restart"]) == 0
+    assert [row["i"] for row in read(target)] == [1, 2, 3]
+
+
+def test_npy_files_are_a_source(tmp_path: Path) -> None:
+    (tmp_path / "columns").mkdir()
+    for name in ("x", "y"):
+        np.save(tmp_path / "columns" / f"{name}.npy", np.arange(5) * (1 if name == "x" else 2))
+    assert main(["convert", str(tmp_path / "columns"), str(tmp_path / "out.csv")]) == 0
+    assert read(str(tmp_path / "out.csv")) == [{"x": i, "y": 2 * i} for i in range(5)]
 
 
 SLOW = """
@@ -135,6 +270,10 @@ MISTAKES = {
     "several formats": (["mixed", "out.csv"], "csv, jsonl"),
     "bytes that are no samples": (["noise", "out.csv"], "neither its name nor its first sample"),
     "a list in a csv": (["lists.jsonl", "out.csv"], "CSV has no list, which column 'x' has"),
+    "none in a zarr": (["none.jsonl", "out.zarr"], "zarr has no column of NoneType, which column 'x' is"),
+    "lists of other lengths in a zarr": (["ragged.jsonl", "out.zarr"], "rows of several shapes, which column 'x' has"),
+    "a null in a zarr": (["null.parquet", "out.zarr"], "null"),
+    "to npy": (["in.jsonl", "out.npy"], "its name tells no format"),
     "a dict in a zarr": (["dicts.jsonl", "out.zarr"], "zarr has no column of dict"),
     "other columns": (["others.jsonl", "out.parquet"], "sample 1 of a shard has the columns"),
     "no dicts": (["numbers.jsonl", "out.parquet"], "a row of a table is a dict"),
@@ -150,6 +289,8 @@ def test_mistakes_are_named(tmp_path: Path, name: str, monkeypatch: pytest.Monke
         "in.jsonl": '{"i": 1}\n',
         "mixed/a.jsonl": '{"i": 1}\n',
         "mixed/b.csv": "a\n1\n",
+        "none.jsonl": '{"x": 1}\n{"x": null}\n',
+        "ragged.jsonl": '{"x": [1]}\n{"x": [1, 2]}\n',
         "lists.jsonl": '{"x": [1]}\n',
         "dicts.jsonl": '{"x": {"y": 1}}\n',
         "others.jsonl": '{"x": 1}\n{"y": 1}\n',
@@ -161,6 +302,7 @@ def test_mistakes_are_named(tmp_path: Path, name: str, monkeypatch: pytest.Monke
     for file, text in files.items():
         (tmp_path / file).parent.mkdir(exist_ok=True)
         (tmp_path / file).write_text(text)
+    pq.write_table(pa.table({"x": [1, None]}), tmp_path / "null.parquet")
     arguments, message = MISTAKES[name]
     assert main(["convert", *arguments]) == 1
     assert message in capsys.readouterr().err

@@ -184,6 +184,56 @@ def test_chunks_are_arrays_or_dicts_of_them(tmp_path: Path) -> None:
     assert [len(chunk["x"]) for chunk in read(url, chunks=True, span=10)] == [10, 10, 3]
 
 
+@pytest.mark.parametrize("as_", ["numpy", "torch"])
+def test_batches_of_columns_are_cut_from_spans(tmp_path: Path, as_: Any) -> None:
+    url = group(tmp_path / "g", x=(X, 10), y=(np.arange(23), 23))
+    batches = read(url, batch_size=4, as_=as_)
+    assert [len(batch["x"]) for batch in batches] == [4, 4, 2, 4, 4, 2, 3]
+    assert sum((batch["y"].tolist() for batch in batches), []) == list(range(23))
+    assert isinstance(batches[0]["x"], np.ndarray) == (as_ == "numpy")
+    for batch in batches:
+        batch["x"][:] = 0  # it may be written into
+    assert [len(batch["y"]) for batch in read(url, as_=as_)] == [10, 10, 3]
+    spans = IterableWrapper([url]).list_zarr_chunks()
+    assert len(spans.read_zarr(batch_size=4)) == 7 and len(spans.read_zarr(as_=as_)) == 3
+    rebatched = spans.shuffle().read_zarr(["y"], as_=as_).shuffle_rows(20).rebatch(5)
+    assert [len(batch["y"]) for batch in rebatched] == [5] * 4 + [3]
+    assert sorted(int(row["y"]) for row in rebatched.rows()) == list(range(23))
+
+
+def test_an_array_is_one_column_and_one_with_fields_several(tmp_path: Path) -> None:
+    urls = [array(tmp_path / f"a{i}.zarr") for i in range(2)]
+    assert [list(batch) for batch in read(*urls, as_="numpy")] == [["a0"]] * 12, "one table has one name for it"
+    assert [list(batch) for batch in read(*urls, as_="numpy", column="x")] == [["x"]] * 12
+    records = array(tmp_path / "r", DATA["records"], (2,))
+    batches = read(records, batch_size=2, as_="torch")
+    assert [{name: column.tolist() for name, column in batch.items()} for batch in batches] == [
+        {"a": [1, 3], "b": [2.5, 4.5]},
+        {"a": [5], "b": [6.5]},
+    ]
+    text = zarr.create_array(str(tmp_path / "t"), shape=(3,), chunks=(2,), dtype=str)
+    text[:] = np.array(["", "längere", "x"], dtype=object)
+    assert [batch["t"] for batch in read(tmp_path / "t", as_="torch")] == [["", "längere"], ["x"]]
+
+
+def test_batches_restore_at_every_index(tmp_path: Path) -> None:
+    url = group(tmp_path / "g", x=(X, 5), y=(np.arange(23), 4))
+    restores_at_every_index(IterableWrapper([url, url]).read_zarr(batch_size=3))
+    restores_at_every_index(
+        IterableWrapper([url]).list_zarr_chunks(span=7).shuffle().read_zarr(batch_size=2).rebatch(3)
+    )
+
+
+def test_groups_that_differ_are_named_where_their_columns_are_asked_for(tmp_path: Path) -> None:
+    first, other = group(tmp_path / "a", x=(X, 5)), group(tmp_path / "b", x=(X.astype("f8"), 5), y=(X, 5))
+    with pytest.raises(DecodeError, match=r"b has other columns than .*a, the first: 'x' as float64\[3\].*'y' as well"):
+        read(first, other, as_="numpy")
+    assert len(read(first, other)) == 46
+    for options in ({"chunks": True, "batch_size": 2}, {"batch_size": 0}, {"as_": "arrow"}):
+        with pytest.raises(ValueError, match="chunks gives|batch_size must|as_ must"):
+            read(first, **options)
+
+
 def test_open_zarr_gives_what_zarr_opens_and_read_zarr_takes_it(tmp_path: Path) -> None:
     url, single = group(tmp_path / "g", x=(X, 4)), array(tmp_path / "a")
     opened = IterableWrapper([url, single]).open_zarr()

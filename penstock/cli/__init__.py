@@ -1,7 +1,8 @@
 """The command ``penstock``.
 
 ``penstock migrate FILE...`` rewrites a program's imports; ``penstock catalog list|show|check FILE...`` says what is in
-catalogs, and whether it can be read; ``penstock convert SOURCE TARGET`` writes a data set in another format.
+catalogs, and whether it can be read; ``penstock head URL`` shows what a data set is, and how it begins; ``penstock
+convert SOURCE TARGET`` writes one in another format.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     migrating.add_argument("--write", action="store_true", help="change the files")
     migrating.set_defaults(run=lambda chosen: migrate(chosen.files, write=chosen.write))
     _add_catalog(commands)
+    _add_head(commands)
     _add_convert(commands)
     chosen = parser.parse_args(arguments)
     status: int = chosen.run(chosen)
@@ -56,8 +58,29 @@ def _add_catalog(commands: Any) -> None:
     checking.add_argument("--read", action="store_true", help="read the first item of each entry")
 
 
+def _add_head(commands: Any) -> None:
+    from penstock.cli.formats import READABLE
+
+    about = commands.add_parser(
+        "head",
+        help="show what a data set is, and its first rows",
+        description="Print a data set's format, its columns and their types, how many rows and parts it has, its size, "
+        "and its first rows. What cannot be read is named, and the exit status is 1 then.",
+    )
+    about.add_argument("url", metavar="URL", help="a file, a folder, or a pattern with *: a path or a URL")
+    about.add_argument("-n", dest="rows", type=int, default=5, metavar="ROWS", help="how many rows to print (5)")
+    about.add_argument("--format", choices=READABLE, help="what it is, where names and bytes do not tell")
+    about.set_defaults(run=_head)
+
+
+def _head(chosen: argparse.Namespace) -> int:
+    from penstock.cli.head import head
+
+    return head(chosen.url, rows=chosen.rows, format=chosen.format)
+
+
 def _add_convert(commands: Any) -> None:
-    from penstock.cli.formats import FORMATS
+    from penstock.cli.formats import FORMATS, READABLE
 
     about = commands.add_parser(
         "convert",
@@ -68,7 +91,7 @@ def _add_convert(commands: Any) -> None:
     )
     about.add_argument("source", metavar="SOURCE", help="a file, a folder, or a pattern with *: a path or a URL")
     about.add_argument("target", metavar="TARGET", help="a folder, which must not be there yet: a path or a URL")
-    about.add_argument("--from", dest="from_format", choices=FORMATS, help="the source's format")
+    about.add_argument("--from", dest="from_format", choices=READABLE, help="the source's format")
     about.add_argument("--to", dest="to_format", choices=FORMATS, help="the target's format")
     about.add_argument("--shard-samples", type=int, default=1000, metavar="N", help="samples in a shard (1000)")
     about.add_argument("--compression", choices=("gzip", "zstd"), default="gzip", help="of shards (gzip)")

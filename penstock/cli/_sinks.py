@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import partial
 from typing import Any, Protocol
 
+from penstock.cli._arrow_sinks import ArrowFiles, LanceDataSet, ParquetFiles
+from penstock.cli._samples import columns_of
 from penstock.files.remote import connected
 from penstock.files.saving import put
+from penstock.serialization.columns import Conversion
 from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer
 from penstock.stores.squirrel_store import SquirrelStore
 
@@ -16,10 +18,17 @@ __all__ = ["Sink", "sink"]
 
 
 class Sink(Protocol):
-    """Where samples go. Writing a shard a second time gives the same as writing it once."""
+    """Where samples go. Writing a shard a second time gives the same as writing it once.
 
-    def write(self, number: int, first: int, samples: list[Any]) -> None:
+    Attributes:
+        columnar: whether it takes a `pyarrow.RecordBatch` of samples as well, and so keeps its types.
+    """
+
+    columnar: bool
+
+    def write(self, number: int, first: int, samples: Any) -> None:
         """Write a shard: the ``number``-th, whose first sample is the ``first``-th of all."""
+        ...
 
 
 def sink(url: str, format: str, compression: str) -> Sink:
@@ -31,6 +40,8 @@ def sink(url: str, format: str, compression: str) -> Sink:
 
 
 class _Shards:
+    columnar = False
+
     def __init__(self, store: SquirrelStore) -> None:
         self._store = store
 
@@ -38,15 +49,16 @@ class _Shards:
         self._store.set(samples, f"{number:05d}")
 
 
-class _Files:
-    """A folder of files, one for each shard; a function makes the bytes of a file of its columns."""
+class _CsvFiles:
+    """A folder of files, one for each shard."""
 
-    def __init__(self, end: str, to_bytes: Callable[[dict[str, list[Any]]], bytes], url: str) -> None:
-        self._end, self._to_bytes = end, to_bytes
+    columnar = False
+
+    def __init__(self, url: str) -> None:
         self._fs, self._folder = connected(url.rstrip("/"), {})
 
     def write(self, number: int, first: int, samples: list[Any]) -> None:
-        put(self._fs, f"{self._folder}/part-{number:05d}{self._end}", self._to_bytes(_columns(samples)))
+        put(self._fs, f"{self._folder}/part-{number:05d}.csv", _csv_bytes(columns_of(samples)))
 
 
 def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
@@ -63,31 +75,31 @@ def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-def _parquet_bytes(columns: dict[str, list[Any]]) -> bytes:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    file = io.BytesIO()
-    pq.write_table(pa.table({name: _arrow(values) for name, values in columns.items()}), file)
-    return file.getvalue()
-
-
 class _ZarrGroup:
     """A group with an array for each column, a shard of samples being a chunk of each."""
+
+    columnar = True
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def write(self, number: int, first: int, samples: list[Any]) -> None:
+    def write(self, number: int, first: int, samples: Any) -> None:
         import numpy as np
         import zarr
 
         group = zarr.open_group(self._url, mode="a")
-        for name, values in _columns(samples).items():
-            text = isinstance(values[0], str)
-            rows: Any = np.array(values, dtype=np.dtypes.StringDType() if text else None)
+        columns = columns_of(samples) if isinstance(samples, list) else Conversion().to_numpy(samples)
+        for name, values in columns.items():
+            text = isinstance(values, list) and isinstance(values[0], str)
+            bad = next((value for value in values if not isinstance(value, str)), "") if text else ""
+            if bad != "" or isinstance(values, dict):
+                raise _no_column(name, values if isinstance(values, dict) else bad)
+            try:
+                rows: Any = np.array(values, dtype=np.dtypes.StringDType() if text else None)
+            except ValueError as error:  # rows of several shapes
+                raise TypeError(f"zarr has no column of rows of several shapes, which column {name!r} has") from error
             if not text and (rows.dtype.hasobject or rows.dtype.kind in "SUV"):
-                raise TypeError(f"zarr has no column of {type(values[0]).__name__}, which column {name!r} is")
+                raise _no_column(name, next((value for value in values if value is None), values[0]))
             if name not in group:
                 group.create_array(
                     name, shape=(0, *rows.shape[1:]), chunks=rows.shape, dtype="str" if text else rows.dtype
@@ -97,39 +109,14 @@ class _ZarrGroup:
             array[first:] = rows
 
 
-def _columns(samples: list[Any]) -> dict[str, list[Any]]:
-    """Return samples as columns.
-
-    Raises:
-        TypeError: a sample is no dict. ValueError: one has other keys than the first.
-    """
-    names: list[str] = []
-    for number, sample in enumerate(samples):
-        if not isinstance(sample, dict) or not sample:
-            raise TypeError(f"a row of a table is a dict with columns, got {sample!r:.100}")
-        names = names or [str(name) for name in sample]
-        if [str(name) for name in sample] != names and sorted(map(str, sample)) != sorted(names):
-            raise ValueError(
-                f"sample {number} of a shard has the columns {sorted(map(str, sample))}, not {sorted(names)}"
-            )
-    return {name: [sample[name] for sample in samples] for name in names}
-
-
-def _arrow(values: list[Any]) -> Any:
-    """Return a column. Arrays of one shape and type become tensors of a fixed shape."""
-    import numpy as np
-    import pyarrow as pa
-
-    if not all(isinstance(value, np.ndarray) and value.ndim for value in values):
-        return pa.array([value.item() if isinstance(value, np.generic) else value for value in values])
-    shapes = {(value.shape, value.dtype) for value in values}
-    if len(shapes) > 1:
-        return pa.array([value.tolist() for value in values])
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
+def _no_column(name: str, value: Any) -> TypeError:
+    return TypeError(f"zarr has no column of {type(value).__name__}, which column {name!r} is: {value!r:.100}")
 
 
 _SINKS: dict[str, Callable[[str], Sink]] = {
-    "csv": partial(_Files, ".csv", _csv_bytes),
-    "parquet": partial(_Files, ".parquet", _parquet_bytes),
+    "arrow": ArrowFiles,
+    "csv": _CsvFiles,
+    "lance": LanceDataSet,
+    "parquet": ParquetFiles,
     "zarr": _ZarrGroup,
 }

@@ -53,19 +53,23 @@ def convert(
 def _run(found: Dataset, to: Sink, progress: _Progress, shard_samples: int) -> int:
     from tqdm import tqdm
 
+    batches = found.batches() if to.columnar else None
+    pipe = found.pipe() if batches is None else batches.rebatch(shard_samples)
     loader: DataLoader2[Any]
     with (
-        DataLoader2(found.pipe()) as loader,
+        DataLoader2(pipe) as loader,
         tqdm(total=found.count(), initial=progress.samples, unit=" samples", disable=None) as bar,
     ):
         loader.seed(0)
         if progress.state is not None:
             loader.load_state_dict(progress.state)
         it: Iterator[Any] = iter(loader)
-        while samples := list(islice(it, shard_samples)):
+        shards: Iterator[Any] = iter(lambda: list(islice(it, shard_samples)), []) if batches is None else it
+        for samples in shards:
+            count = len(samples) if batches is None else samples.num_rows
             to.write(progress.shards, progress.samples, samples)
-            progress.note(len(samples), loader.state_dict())
-            bar.update(len(samples))
+            progress.note(count, loader.state_dict())
+            bar.update(count)
     progress.end()
     return progress.samples
 

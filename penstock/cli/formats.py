@@ -11,20 +11,36 @@ from typing import Any
 from penstock.core.errors import DecodeError, GraphError
 from penstock.core.pipe import IterDataPipe
 from penstock.files.remote import connected, ranged
+from penstock.pipes._lance import LanceData
+from penstock.pipes._npy_rows import npy_opener
+from penstock.pipes._zarr_store import is_zarr
 from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.shard import ShardReader, bare
 
-__all__ = ["FORMATS", "Dataset", "find"]
+__all__ = ["FORMATS", "READABLE", "Dataset", "UnknownFormat", "find", "is_folder"]
 
-FORMATS = ("csv", "jsonl", "messagepack", "parquet", "zarr")
+FORMATS = ("arrow", "csv", "jsonl", "lance", "messagepack", "parquet", "zarr")
+READABLE = (*FORMATS, "files", "npy", "tar")
 _ENDS = {
+    ".arrow": "arrow",
     ".csv": "csv",
+    ".feather": "arrow",
+    ".ipc": "arrow",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
     ".msgpack": "messagepack",
+    ".npy": "npy",
+    ".npz": "npy",
     ".parquet": "parquet",
+    ".tar": "tar",
+    ".tgz": "tar",
 }
+_HEADS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\x93NUMPY": "npy"}
 _SNIFFED_BYTES = 1 << 16
+
+
+class UnknownFormat(GraphError):
+    """Neither a file's name nor its first bytes tell what it is."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +48,8 @@ class Dataset:
     """Files of one format.
 
     Attributes:
-        format: one of `FORMATS`.
-        urls: of the files, in order.
+        format: one of `READABLE`.
+        urls: of the files, in order; of the folder, where it is one table.
     """
 
     format: str
@@ -42,6 +58,11 @@ class Dataset:
     def pipe(self) -> IterDataPipe[dict[str, Any]]:
         """Return a pipe of the samples, as dicts."""
         return _READERS[self.format](IterableWrapper(self.urls, deepcopy=False))
+
+    def batches(self) -> IterDataPipe[Any] | None:
+        """Return a pipe of the samples as Arrow's record batches; None where the format has no types of its own."""
+        read = _BATCHES.get(self.format)
+        return None if read is None else read(IterableWrapper(self.urls, deepcopy=False))
 
     def count(self) -> int | None:
         """Return how many samples there are, None where only reading would tell."""
@@ -53,15 +74,21 @@ def find(url: str, format: str | None = None) -> Dataset:
 
     Args:
         url: a file, a folder, or a pattern with ``*``, at any place that fsspec knows.
-        format: one of `FORMATS`; what the names of the files, or else their first bytes, tell unless given.
+        format: one of `READABLE`; what the names of the files, or else their first bytes, tell unless given.
 
     Raises:
         FileNotFoundError: there is nothing.
         GraphError: the format shows neither in the names nor in the bytes, or there are several.
     """
-    if format == "zarr" or (format is None and _is_zarr(url)):
+    if format == "zarr" or (format is None and is_zarr(url, {})):
         return Dataset("zarr", [url])
-    names = _names(url)
+    if format == "lance" or (format is None and _is_lance(url)):
+        return Dataset("lance", [url])
+    if format == "files" and is_folder(url):
+        fs, path = connected(url, {})
+        names = _full(url, sorted(fs.find(path)))
+    else:
+        names = _names(url)
     if not names:
         raise FileNotFoundError(f"{url}: nothing is there")
     if format is None:
@@ -69,12 +96,19 @@ def find(url: str, format: str | None = None) -> Dataset:
         if len(found) > 1:
             raise GraphError(f"{url} has files of the formats {', '.join(sorted(found))}; say which one to read")
         (format,) = found
+    if format == "npy" and is_folder(url) and all(name.endswith(".npy") for name in names):
+        return Dataset("npy", [url])  # a file for each column
     return Dataset(format, names)
 
 
-def _is_zarr(url: str) -> bool:
-    fs, path = connected(url.rstrip("/"), {})
-    return any(fs.exists(f"{path}/{name}") for name in ("zarr.json", ".zgroup", ".zarray"))
+def _is_lance(url: str) -> bool:
+    return is_folder(f"{url.rstrip('/')}/_versions")
+
+
+def is_folder(url: str) -> bool:
+    """Tell whether a URL is that of a folder."""
+    fs, path = connected(url, {})
+    return bool(fs.isdir(path))
 
 
 def _names(url: str) -> list[str]:
@@ -85,8 +119,12 @@ def _names(url: str) -> list[str]:
         found = [each["name"] for each in fs.ls(path, detail=True) if each["type"] == "file"]
     else:
         found = [path] if fs.exists(path) else []
+    return _full(url, sorted(name for name in found if not os.path.basename(name).startswith((".", "_"))))
+
+
+def _full(url: str, names: list[str]) -> list[str]:
+    """Return files' names in a file system as URLs like the one that they were found at."""
     protocol, separator, _ = url.partition("://")
-    names = sorted(name for name in found if not os.path.basename(name).startswith((".", "_")))
     return [f"{protocol}://{name.lstrip('/')}" if separator else name for name in names]
 
 
@@ -96,17 +134,21 @@ def _by_name(name: str) -> str | None:
 
 
 def _by_bytes(url: str) -> str:
-    """Return the format of a shard, whose name tells none: the one in which its first sample makes sense."""
+    """Return the format of a file whose name tells none: by its first bytes, or its first sample, if it is a shard."""
     read = ranged(*connected(url, {}))
+    first = read(0, 8)
+    for head, found in _HEADS.items():
+        if first.startswith(head):
+            return found
     for format in ("jsonl", "messagepack"):
         reader = ShardReader(url, read, {"messagepack": "msgpack"}.get(format, format))
         try:
             sample: Any = next(chain.from_iterable(reader.samples()), {})
         except DecodeError:
             continue
-        if isinstance(sample, dict):
+        if isinstance(sample, dict) and all(isinstance(name, str) for name in sample):  # else noise is MessagePack
             return format
-    raise GraphError(f"{url}: neither its name nor its first sample tells its format; say which one it is")
+    raise UnknownFormat(f"{url}: neither its name nor its first sample tells its format; say which one it is")
 
 
 def _csv_rows(url: str) -> Iterator[dict[str, Any]]:
@@ -123,18 +165,42 @@ def _csv_rows(url: str) -> Iterator[dict[str, Any]]:
             raise DecodeError(f"{url}: {error}") from error
 
 
-def _table_rows(table: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a table. Tensors of a fixed shape come as arrays."""
+def _batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a record batch, with Python's values. Tensors of a fixed shape come as arrays."""
     import pyarrow as pa
 
     columns = [
-        column.combine_chunks().to_numpy_ndarray()
-        if isinstance(column.type, pa.FixedShapeTensorType) and len(column)
+        column.to_numpy_ndarray()
+        if isinstance(column.type, pa.FixedShapeTensorType) and len(column) and not column.null_count
         else column.to_pylist()
-        for column in table.columns
+        for column in batch.columns
     ]
     for values in zip(*columns, strict=True):
-        yield dict(zip(table.column_names, values, strict=True))
+        yield dict(zip(batch.schema.names, values, strict=True))
+
+
+def _file_row(url: str) -> dict[str, Any]:
+    """Return a file as a sample."""
+    fs, path = connected(url, {})
+    return {"path": url, "data": fs.cat_file(path)}
+
+
+def _with_bytes(file: tuple[str, Any]) -> tuple[str, bytes]:
+    return file[0], file[1].read()
+
+
+def _arrow_count(urls: list[str]) -> int | None:
+    import pyarrow as pa
+
+    total = 0
+    for url in urls:
+        fs, path = connected(url, {})
+        with fs.open(path, "rb") as file:
+            if file.read(6) != b"ARROW1":
+                return None  # a stream has no index
+            file.seek(0)
+            total += pa.ipc.open_file(file).count_rows()
+    return total
 
 
 def _parquet_count(urls: list[str]) -> int:
@@ -158,16 +224,30 @@ def _shard_count(urls: list[str]) -> int | None:
     return total
 
 
+_BATCHES: dict[str, Callable[[IterDataPipe[str]], IterDataPipe[Any]]] = {
+    "arrow": lambda files: files.read_arrow(as_="arrow"),
+    "lance": lambda files: files.read_lance(as_="arrow"),
+    "parquet": lambda files: files.read_parquet(as_="arrow"),
+}
 _READERS: dict[str, Callable[[IterDataPipe[str]], IterDataPipe[Any]]] = {
+    "arrow": lambda files: _BATCHES["arrow"](files).flatmap(_batch_rows),
     "csv": lambda files: files.flatmap(_csv_rows),
+    "files": lambda files: files.map(_file_row),
     "jsonl": lambda files: files.read_jsonl(),
+    "lance": lambda files: _BATCHES["lance"](files).flatmap(_batch_rows),
     "messagepack": lambda files: files.read_messagepack(),
-    "parquet": lambda files: files.load_parquet_as_df().flatmap(_table_rows),
+    "npy": lambda files: files.read_npy().rows(),
+    "parquet": lambda files: _BATCHES["parquet"](files).flatmap(_batch_rows),
+    "tar": lambda files: files.open_files_by_fsspec("rb").load_from_tar().map(_with_bytes).webdataset(),
     "zarr": lambda files: files.read_zarr(),
 }
 _COUNTS: dict[str, Callable[[list[str]], int | None]] = {
+    "arrow": _arrow_count,
+    "files": len,
     "jsonl": _shard_count,
+    "lance": lambda urls: sum(LanceData(url).dataset.count_rows() for url in urls),
     "messagepack": _shard_count,
+    "npy": lambda urls: sum(rows.length for _, rows in map(npy_opener(None, None, None, {}), urls)),
     "parquet": _parquet_count,
     "zarr": lambda urls: len(IterableWrapper(urls).read_zarr()),
 }

@@ -463,6 +463,23 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def list_npy_rows(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]:
+        """List spans of arrays' rows: ``url`` becomes each ``(url, start, stop)`` (functional name: ``list_npy_rows``).
+
+        See `penstock.pipes.npy_reader.NpyRowLister`.
+        """
+        made: IterDataPipe[T_co] = self._make(
+            "list_npy_rows", name, columns, span=span, storage_options=storage_options
+        )
+        return made
+
     def list_record_batches(
         self, groups: int = 1, *, storage_options: dict[str, Any] | None = None, name: str | None = None
     ) -> IterDataPipe[tuple[str, int, int]]:
@@ -499,12 +516,12 @@ class IterFluent(Generic[T_co]):
         span: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         name: str | None = None,
-    ) -> IterDataPipe[tuple[str, int, int]]:
+    ) -> IterDataPipe[T_co]:
         """List zarr's chunks: ``url`` becomes ``(url, start, stop)`` for each (functional name: ``list_zarr_chunks``).
 
         See `penstock.pipes.zarr_chunk_lister.ZarrChunkLister`.
         """
-        made: IterDataPipe[tuple[str, int, int]] = self._make(
+        made: IterDataPipe[T_co] = self._make(
             "list_zarr_chunks", name, arrays, span=span, storage_options=storage_options
         )
         return made
@@ -1089,6 +1106,33 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def read_npy(
+        self,
+        columns: Sequence[str] | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch"] = "numpy",
+        column: str | None = None,
+        span: int | None = None,
+        storage_options: Mapping[str, Any] | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[T_co]:
+        """Read ``.npy`` and ``.npz`` files: ``url`` becomes batches of columns (functional name: ``read_npy``).
+
+        See `penstock.pipes.npy_reader.NpyReader`.
+        """
+        made: IterDataPipe[T_co] = self._make(
+            "read_npy",
+            name,
+            columns,
+            batch_size=batch_size,
+            as_=as_,
+            column=column,
+            span=span,
+            storage_options=storage_options,
+        )
+        return made
+
     def read_parquet(
         self,
         columns: Sequence[str] | None = None,
@@ -1138,16 +1182,27 @@ class IterFluent(Generic[T_co]):
         arrays: Sequence[str] | None = None,
         *,
         chunks: bool = False,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch"] | None = None,
+        column: str | None = None,
         span: int | None = None,
         storage_options: Mapping[str, Any] | None = None,
         name: str | None = None,
-    ) -> IterDataPipe[Any]:
+    ) -> IterDataPipe[T_co]:
         """Read zarr arrays, of version 2 or 3: ``url`` becomes each of its rows (functional name: ``read_zarr``).
 
         See `penstock.pipes.zarr_reader.ZarrReader`.
         """
-        made: IterDataPipe[Any] = self._make(
-            "read_zarr", name, arrays, chunks=chunks, span=span, storage_options=storage_options
+        made: IterDataPipe[T_co] = self._make(
+            "read_zarr",
+            name,
+            arrays,
+            chunks=chunks,
+            batch_size=batch_size,
+            as_=as_,
+            column=column,
+            span=span,
+            storage_options=storage_options,
         )
         return made
 

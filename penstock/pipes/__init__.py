@@ -49,6 +49,7 @@ from penstock.pipes.memory_cache import InMemoryCacheHolder
 from penstock.pipes.monitor import Monitor
 from penstock.pipes.msgpack_parser import MessagePackParser
 from penstock.pipes.multiplexer import Multiplexer, MultiplexerLongest
+from penstock.pipes.npy_reader import NpyReader, NpyRowLister
 from penstock.pipes.numba_mapper import NumbaMapper
 from penstock.pipes.object_stores import AISFileLister, AISFileLoader, S3FileLister, S3FileLoader
 from penstock.pipes.opener import FileOpener
@@ -159,6 +160,8 @@ __all__ = [
     "Monitor",
     "Multiplexer",
     "MultiplexerLongest",
+    "NpyReader",
+    "NpyRowLister",
     "NumbaMapper",
     "OnDiskCacheHolder",
     "OnlineReader",

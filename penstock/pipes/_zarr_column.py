@@ -76,6 +76,8 @@ class Column:
         if not self.chunk:
             value = self._decoded(lambda: self._array[()], lambda: "its value")
             return np.full(stop - start, value, self._array.dtype)
+        if start == stop:
+            return np.empty((0, *self._array.shape[1:]), self._array.dtype)
         length, chunk, kept = self._array.shape[0], self.chunk, self._kept
         begins = range(start - start % chunk, stop, chunk)
         had = {begin: kept.get((self, begin)) for begin in begins if (self, begin) in kept}

@@ -6,14 +6,12 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
 
-from penstock.core.errors import PenstockError
 from penstock.core.pipe import IterDataPipe
 from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
 from penstock.pipes._zarr_store import open_node
-from penstock.pipes.wrapper import IterableWrapper
 
-__all__ = ["check_arrays", "check_span", "rows_of", "sources_of"]
+__all__ = ["check_arrays", "sources_of"]
 
 _OPENED: Final = 256  # of how many arrays or groups a reader keeps the metadata
 
@@ -45,18 +43,6 @@ def sources_of(pipe: Reading) -> Callable[[Any], tuple[str, ZarrRows]]:
     return opened
 
 
-def rows_of(pipe: Reading) -> list[ZarrRows] | None:
-    """Return the rows behind each URL of a pipe's source, None where they cannot be known ahead."""
-    source = pipe.source_datapipe
-    if not isinstance(source, IterableWrapper) or not isinstance(source.iterable, (list, tuple)):
-        return None
-    opened = sources_of(pipe)
-    try:
-        return [opened(url)[1] for url in source.iterable]
-    except (PenstockError, OSError, TypeError):
-        return None
-
-
 def check_arrays(arrays: Sequence[str] | None) -> Sequence[str] | None:
     """Return the names of arrays. TypeError for one name, ValueError for none and for one that comes twice."""
     if isinstance(arrays, str):
@@ -67,10 +53,3 @@ def check_arrays(arrays: Sequence[str] | None) -> Sequence[str] | None:
     if not names or len(set(names)) < len(names):
         raise ValueError(f"arrays must be names that differ, at least one, got {names}")
     return names
-
-
-def check_span(span: int | None) -> int | None:
-    """Return a number of rows. ValueError if it is below 1."""
-    if span is not None and span < 1:
-        raise ValueError(f"span must be at least 1, got {span}")
-    return span

@@ -15,7 +15,7 @@ disk, 27,000 against 2,300 with 20 ms a request). Of a larger shard, as many chu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import lcm
 from typing import Any, Final
 
@@ -34,7 +34,10 @@ class ZarrRows:
     An array without an axis is a constant: in a group each row has it, and by itself it is one row.
 
     Attributes:
+        url: where they are.
         names: those of the arrays of a group; None for an array by itself.
+        name: what an array by itself is called: the last part of its URL.
+        kinds: of each array, the dtype and the shape of a row.
         length: the number of rows.
         span: how many rows a span has, but for the last.
     """
@@ -42,7 +45,8 @@ class ZarrRows:
     def __init__(self, url: str, node: Any, arrays: Sequence[str] | None, span: int | None, kept: Kept) -> None:
         import zarr
 
-        self._url = url
+        self.url = url
+        self.name = url.rstrip("/").rpartition("/")[2].removesuffix(".zarr")
         single = isinstance(node, zarr.Array)
         if single and arrays is not None:
             raise DecodeError(f"{url} is an array and no group: it has no arrays {list(arrays)}")
@@ -51,39 +55,15 @@ class ZarrRows:
         lengths = {name: array.shape[0] for name, array in found.items() if array.ndim}
         if len(set(lengths.values())) > 1:
             raise DecodeError(f"{url}: the arrays of a sample must have one length, but these have {lengths}")
+        self.kinds = {name or self.name: (array.dtype, array.shape[1:]) for name, array in found.items()}
         self.length: int = next(iter(lengths.values()), 1)
         self._columns = [Column(url, name, array, kept, len(found)) for name, array in found.items()]
         self.span = span or _common_span([column for column in self._columns if column.chunk])
-
-    def spans(self, start: int, stop: int) -> Iterator[tuple[int, int]]:
-        """Yield the beginning and the end of each span, from a row on."""
-        while start < stop:
-            end = min(start - start % self.span + self.span, stop)
-            yield start, end
-            start = end
 
     def read(self, start: int, stop: int) -> Any:
         """Return some rows: an array, or a dict of arrays, that nobody else has."""
         parts = [column.read(start, stop) for column in self._columns]
         return parts[0] if self.names is None else dict(zip(self.names, parts, strict=True))
-
-    def from_row(self, chunk: Any, row: int) -> Any:
-        """Return what was read without its first rows."""
-        if not row:
-            return chunk
-        return chunk[row:] if self.names is None else {name: column[row:] for name, column in chunk.items()}
-
-    def rows(self, chunk: Any) -> Iterator[Any]:
-        """Return an iterator over the rows of what was read."""
-        if self.names is None:
-            return iter(chunk)
-        names = self.names
-        return (dict(zip(names, row)) for row in zip(*chunk.values()))  # noqa: B905  # all have one length
-
-    def check(self, start: int, stop: int) -> None:
-        """Raise DecodeError unless the rows are there."""
-        if not 0 <= start <= stop <= self.length:
-            raise DecodeError(f"{self._url} has {self.length} rows, and rows {start} to {stop} are asked for")
 
 
 def _arrays(url: str, group: Any, names: Sequence[str] | None) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from functools import cache
 from typing import Any
 
 from penstock.core.errors import DecodeError
+from penstock.files.remote import connected
 from penstock.files.zarr_store import zarr_store
 from penstock.pipes._lines import unreadable
 
-__all__ = ["bad_metadata", "check_codecs", "is_no_damage", "open_node"]
+__all__ = ["bad_metadata", "check_codecs", "is_group", "is_no_damage", "is_zarr", "open_node"]
 
 _NOTE = "penstock: raised when reading "
 
@@ -35,6 +36,19 @@ def open_node(url: str, options: Mapping[str, Any]) -> Any:
     if isinstance(node, zarr.Array):
         check_codecs(url, node)
     return node
+
+
+def is_zarr(url: str, options: Mapping[str, Any]) -> bool:
+    """Tell whether a URL is that of a zarr array or group."""
+    fs, path = connected(url.rstrip("/"), options)
+    return any(fs.exists(f"{path}/{name}") for name in ("zarr.json", ".zgroup", ".zarray"))
+
+
+def is_group(node: Any) -> bool:
+    """Tell whether what was opened is a group, and no array."""
+    import zarr
+
+    return isinstance(node, zarr.Group)
 
 
 def check_codecs(url: str, array: Any) -> None:

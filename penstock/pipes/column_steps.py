@@ -9,7 +9,7 @@ from penstock.core.context import Context
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._batches import is_record_batch, row_count, rows_of, selected
+from penstock.pipes._batches import is_record_batch, ready_for_tensors, row_count, rows_of, selected, tensors
 from penstock.pipes._nested import nested
 from penstock.pipes._table_reader import check_columns
 from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
@@ -144,11 +144,11 @@ class ToTensors(_Converter):
             arrays = to_arrays_or_torch(conversion)
 
             def converted(batch: Any) -> Any:
-                return as_tensors_later(arrays(batch)) if is_record_batch(batch) else _tensors(batch)
+                return as_tensors_later(arrays(batch) if is_record_batch(batch) else ready_for_tensors(batch))
         else:
 
             def converted(batch: Any) -> Any:
-                return conversion.to_torch(batch) if is_record_batch(batch) else _tensors(batch)
+                return conversion.to_torch(batch) if is_record_batch(batch) else tensors(batch)
 
         return ctx.each(self, self.source_datapipe, state, converted)
 
@@ -190,25 +190,3 @@ def _as_array(column: Any) -> Any:
     if type(column).__module__.partition(".")[0] == "torch":
         return column.numpy()
     return column
-
-
-def _tensors(batch: Any) -> dict[str, Any]:
-    row_count(batch)
-    return {name: _as_tensor(column) for name, column in batch.items()}
-
-
-def _as_tensor(column: Any) -> Any:
-    import numpy as np
-    import torch
-
-    if isinstance(column, dict):
-        return _tensors(column)
-    if not isinstance(column, np.ndarray):
-        return column
-    if column.dtype.kind in "Mm":  # as Conversion has times
-        column = column.view(np.int64)
-    if column.dtype.kind not in "biufc":
-        return column.tolist()
-    if not column.dtype.isnative:
-        column = column.astype(column.dtype.newbyteorder("="))
-    return torch.from_numpy(column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy())

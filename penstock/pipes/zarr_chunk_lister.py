@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from penstock.core.context import Context
-from penstock.core.errors import StateError
-from penstock.core.pipe import IterDataPipe, check_source, no_length
+from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
-from penstock.core.stream import State, Stream, sequence_stream
-from penstock.pipes._nested import nested_parts
-from penstock.pipes._zarr_item import check_arrays, check_span, rows_of, sources_of
-from penstock.pipes._zarr_rows import ZarrRows
+from penstock.pipes._alike import Rows
+from penstock.pipes._span_pipes import SpanLister, check_span
+from penstock.pipes._zarr_item import check_arrays, sources_of
 
 
 @functional_datapipe("list_zarr_chunks")
-class ZarrChunkLister(IterDataPipe[tuple[str, int, int]]):
+class ZarrChunkLister(SpanLister):
     """List zarr's chunks: ``url`` becomes ``(url, start, stop)`` for each (functional name: ``list_zarr_chunks``).
 
     A span of rows is what `read_zarr` reads in one go. Between the two is the place to shuffle and to divide the work::
@@ -61,29 +58,5 @@ class ZarrChunkLister(IterDataPipe[tuple[str, int, int]]):
         self.span = check_span(span)
         self.storage_options = dict(storage_options or {})
 
-    def __len__(self) -> int:
-        found = rows_of(self)
-        if found is None:
-            raise no_length(self)
-        return sum(-(-rows.length // rows.span) for rows in found)
-
-    def build(self, ctx: Context, state: State = None) -> Stream[tuple[str, int, int]]:
-        opened = sources_of(self)
-        return nested_parts(self, self.source_datapipe, lambda item, place: _Spans(*opened(item), place), ctx, state)
-
-
-class _Spans:
-    """The spans of an array, being given out."""
-
-    def __init__(self, url: str, rows: ZarrRows, place: Any) -> None:
-        given, *seen = place or (0, rows.length, rows.span)
-        if seen != [rows.length, rows.span]:
-            raise StateError(
-                f"{url} has {rows.length} rows in spans of {rows.span}, and had {seen[0]} in spans of {seen[1]} when "
-                "the state was saved"
-            )
-        stream = sequence_stream(range(0, rows.length, rows.span), given)
-        self.it: Iterator[tuple[str, int, int]] = (
-            (url, start, min(start + rows.span, rows.length)) for start in stream.it
-        )
-        self.tell = lambda: [stream.state(), *seen]
+    def opener(self) -> Callable[[Any], tuple[Any, Rows]]:
+        return sources_of(self)

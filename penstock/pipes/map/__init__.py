@@ -3,6 +3,7 @@
 from penstock.core.chunk import DataChunk
 from penstock.core.pipe import MapDataPipe
 from penstock.core.registry import functional_datapipe
+from penstock.pipes.map.array_table import ArrayTable
 from penstock.pipes.map.batcher import Batcher
 from penstock.pipes.map.cache import InMemoryCacheHolder
 from penstock.pipes.map.combining import Concater, Zipper
@@ -16,6 +17,7 @@ from penstock.pipes.map.unzipper import UnZipper
 from penstock.pipes.map.wrapper import SequenceWrapper
 
 __all__ = [
+    "ArrayTable",
     "Batcher",
     "Concater",
     "DataChunk",

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import operator
-import threading
-from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.pipe import MapDataPipe
-from penstock.pipes._batches import joined, rows_of, taken
+from penstock.pipes._batches import joined, rows_of
 from penstock.pipes._table_files import ParquetFile
 from penstock.pipes._table_reader import check_columns, check_same, span_of, wanted_schema
+from penstock.pipes.map._groups import Groups
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -72,7 +70,7 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
         self.storage_options = storage_options or {}
         self.conversion = conversion
         self.cache_bytes = cache_bytes
-        self._groups = _Groups(self.paths, self.columns, self.storage_options, cache_bytes)
+        self._groups = Groups(_RowGroups(self.paths, self.columns, self.storage_options), cache_bytes)
 
     def __len__(self) -> int:
         return int(self._groups.starts()[-1])
@@ -97,98 +95,42 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
         return len(self)
 
 
-class _Groups:
-    """The row groups of some files: how many rows they have, and the last ones that were decoded. Any thread may ask.
+class _RowGroups:
+    """The row groups of some files."""
 
-    A copy in another process begins without either.
-    """
-
-    def __init__(self, paths: list[str], columns: list[str] | None, options: dict[str, Any], cache_bytes: int) -> None:
-        self._made_of = paths, columns, options, cache_bytes
-        self._lock = threading.RLock()
-        self._starts: Any = None
-        self._places: list[tuple[str, int]] = []  # of each group: its file, and its number there
+    def __init__(self, paths: list[str], columns: list[str] | None, options: dict[str, Any]) -> None:
+        self._made_of = paths, columns, options
         self._footers: dict[str, Any] = {}
         self._schema: Any = None
-        self._decoded: OrderedDict[int, Any] = OrderedDict()
-        self._bytes = 0
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Groups, self._made_of
+        return _RowGroups, self._made_of
 
-    def __deepcopy__(self, memo: Any) -> _Groups:
-        return _Groups(*self._made_of)
+    def groups(self) -> Iterator[tuple[Any, int]]:
+        for path in self._made_of[0]:
+            file = self._opened(path)
+            try:
+                self._check(path, file)
+                yield from [((path, group), file.rows(group)) for group in range(file.groups)]
+            finally:
+                file.close()
 
-    def starts(self) -> Any:
-        """Return the number of each group's first row, and behind them that of all rows."""
-        import numpy as np
+    def decode(self, group: tuple[str, int]) -> tuple[Any, int]:
+        import pyarrow as pa
 
-        with self._lock:
-            if self._starts is None:
-                rows = [0]
-                places = []
-                for path in self._made_of[0]:
-                    file = self._opened(path)
-                    try:
-                        self._check(path, file)
-                        places += [(path, group) for group in range(file.groups)]
-                        rows += [file.rows(group) for group in range(file.groups)]
-                    finally:
-                        file.close()
-                self._places, self._starts = places, np.cumsum(rows)
-            return self._starts
+        path, number = group
+        file = self._opened(path)
+        try:
+            blocks = list(file.blocks(number, self._schema.names, max(file.rows(number), 1)))
+        finally:
+            file.close()
+        batch = pa.RecordBatch.from_arrays(joined(blocks).columns, schema=self._schema)
+        return batch, batch.nbytes
 
-    def take(self, indices: Sequence[Any]) -> Any:
-        """Return rows as a record batch."""
-        import numpy as np
-
-        starts = self.starts()
-        count = int(starts[-1])
-        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
-        wrong = rows[(rows >= count) | (rows < -count)]
-        if len(wrong):
-            raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
-        rows[rows < 0] += count
-        if not len(rows):
-            return self._none()
-        groups = np.searchsorted(starts, rows, "right") - 1
-        order = np.argsort(groups, kind="stable")
-        found, firsts = np.unique(groups[order], return_index=True)
-        pieces = []
-        for group, part in zip(found.tolist(), np.split(order, firsts[1:]), strict=True):
-            pieces.append(taken(self._group(group), rows[part] - starts[group]))
-        together = joined(pieces)
-        if len(pieces) == 1 and np.array_equal(order, np.arange(len(order))):
-            return together
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        return taken(together, back)
-
-    def _none(self) -> Any:
+    def none(self) -> Any:
         import pyarrow as pa
 
         return pa.RecordBatch.from_pylist([], self._schema)
-
-    def _group(self, number: int) -> Any:
-        with self._lock:
-            batch = self._decoded.pop(number, None)
-            if batch is None:
-                batch = self._read(*self._places[number])
-                self._bytes += batch.nbytes
-                while self._decoded and self._bytes > self._made_of[3]:
-                    self._bytes -= self._decoded.popitem(last=False)[1].nbytes
-            self._decoded[number] = batch
-            return batch
-
-    def _read(self, path: str, group: int) -> Any:
-        import pyarrow as pa
-
-        file = self._opened(path)
-        try:
-            blocks = list(file.blocks(group, self._schema.names, max(file.rows(group), 1)))
-        finally:
-            file.close()
-        return pa.RecordBatch.from_arrays(joined(blocks).columns, schema=self._schema)
 
     def _opened(self, path: str) -> ParquetFile:
         file = ParquetFile(path, self._made_of[2], lambda read: read, self._footers.get(path))

@@ -1,0 +1,181 @@
+"""What `penstock convert` writes by way of Arrow: Parquet and IPC files, a shard each, and Lance data sets.
+
+All shards have the columns and types of the first one, as readers expect of a table. Batches come with their types;
+those of samples are found out by looking at a shard's values.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+from penstock.cli._samples import columns_of
+from penstock.core.errors import MissingExtra
+from penstock.files.remote import connected
+from penstock.files.saving import put
+from penstock.pipes._table_files import ArrowFile, ParquetFile, naming
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ArrowFiles", "LanceDataSet", "ParquetFiles"]
+
+
+class _ArrowSink:
+    columnar = True
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._schema: pa.Schema | None = None
+
+    def write(self, number: int, first: int, samples: Any) -> None:
+        import pyarrow as pa
+
+        if isinstance(samples, list):
+            table = pa.table({name: _array(values) for name, values in columns_of(samples).items()})
+        else:
+            table = pa.Table.from_batches([samples])
+        if number and self._schema is None:
+            self._schema = self._written()
+        if number and self._schema is not None:
+            table = _aligned(table, self._schema, number)
+        self._put(number, first, table)
+        self._schema = table.schema
+
+    def _written(self) -> pa.Schema:
+        """Return the schema of the first shard, which an earlier run has written."""
+        raise NotImplementedError
+
+    def _put(self, number: int, first: int, table: pa.Table) -> None:
+        raise NotImplementedError
+
+
+class ParquetFiles(_ArrowSink):
+    """A folder of Parquet files."""
+
+    def _written(self) -> pa.Schema:
+        file = ParquetFile(_part(self._url, 0, ".parquet"), {}, lambda read: read)
+        try:
+            return file.schema
+        finally:
+            file.close()
+
+    def _put(self, number: int, first: int, table: pa.Table) -> None:
+        import pyarrow.parquet as pq
+
+        file = io.BytesIO()
+        pq.write_table(table, file)
+        _save(_part(self._url, number, ".parquet"), file.getvalue())
+
+
+class ArrowFiles(_ArrowSink):
+    """A folder of Arrow's IPC files."""
+
+    def _written(self) -> pa.Schema:
+        file = ArrowFile(_part(self._url, 0, ".arrow"), {}, lambda read: read)
+        try:
+            return file.schema
+        finally:
+            file.close()
+
+    def _put(self, number: int, first: int, table: pa.Table) -> None:
+        import pyarrow as pa
+
+        file = io.BytesIO()
+        with pa.ipc.new_file(file, table.schema) as writer:
+            writer.write_table(table)
+        _save(_part(self._url, number, ".arrow"), file.getvalue())
+
+
+class LanceDataSet(_ArrowSink):
+    """A Lance data set, with a fragment and a version for each shard."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        try:
+            import lance
+        except ImportError:
+            raise MissingExtra("writing Lance data sets needs pylance: pip install 'penstock[lance]'") from None
+        self._lance = lance
+
+    def _written(self) -> pa.Schema:
+        with naming(self._url):
+            schema: pa.Schema = self._lance.dataset(self._url).schema
+        return schema
+
+    def _put(self, number: int, first: int, table: pa.Table) -> None:
+        with naming(self._url):
+            mode = self._back_to(first) if number else self._anew()
+            self._lance.write_dataset(table, self._url, mode=mode)
+
+    def _anew(self) -> str:
+        fs, folder = connected(self._url, {})
+        return "overwrite" if fs.exists(f"{folder}/_versions") else "create"
+
+    def _back_to(self, rows: int) -> str:
+        """Make the version with so many rows the latest one: a shard may have been written and not been noted."""
+        data = self._lance.dataset(self._url)
+        if data.count_rows() == rows:
+            return "append"
+        for version in sorted((each["version"] for each in data.versions()), reverse=True):
+            earlier = data.checkout_version(version)
+            if earlier.count_rows() == rows:
+                earlier.restore()
+                return "append"
+        raise ValueError(
+            f"{self._url} has {data.count_rows()} rows, {rows} were noted, and no version has as many: it was written "
+            "by others; --restart begins anew"
+        )
+
+
+def _part(url: str, number: int, end: str) -> str:
+    return f"{url}/part-{number:05d}{end}"
+
+
+def _save(url: str, data: bytes) -> None:
+    put(*connected(url, {}), data)
+
+
+def _aligned(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
+    """Return a table with the columns and types of the first shard. TypeError where a value would be lost."""
+    import pyarrow as pa
+
+    if sorted(table.schema.names) != sorted(schema.names):
+        raise TypeError(
+            f"shard {number} has the columns {table.schema.names}, and the first one has {schema.names}, as all must"
+        )
+    columns = []
+    for field in schema:
+        column = table.column(field.name)
+        try:
+            columns.append(column if column.type == field.type else column.cast(field.type))
+        except (pa.ArrowException, ValueError) as error:
+            raise TypeError(
+                f"column {field.name!r} is {column.type} in shard {number}, and {field.type} in the first one, which "
+                f"cannot hold it ({error}); a larger --shard-samples lets the first one show more of its values"
+            ) from error
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _array(values: list[Any]) -> pa.Array:
+    """Return a column. Arrays of one shape and type become tensors of fixed shape; numpy's numbers keep their width."""
+    import numpy as np
+    import pyarrow as pa
+
+    if not all(isinstance(value, np.ndarray) and value.ndim for value in values):
+        plain = [_plain(value) for value in values]
+        dtypes = {value.dtype if isinstance(value, np.generic) else None for value in values if value is not None}
+        (dtype,) = dtypes if len(dtypes) == 1 else (None,)
+        return pa.array(plain, pa.from_numpy_dtype(dtype) if dtype is not None and dtype.kind in "biuf" else None)
+    shapes = {(value.shape, value.dtype) for value in values}
+    if len(shapes) > 1:
+        return pa.array([value.tolist() for value in values])
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
+
+
+def _plain(value: Any) -> Any:
+    import numpy as np
+
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
