@@ -14,6 +14,7 @@ from penstock.core.errors import MissingExtra
 from penstock.files.remote import connected
 from penstock.files.saving import put
 from penstock.pipes._table_files import ArrowFile, ParquetFile, naming
+from penstock.serialization.to_arrow import batch_of_columns, stacked
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,9 +33,8 @@ class _ArrowSink:
         import pyarrow as pa
 
         if isinstance(samples, list):
-            table = pa.table({name: _array(values) for name, values in columns_of(samples).items()})
-        else:
-            table = pa.Table.from_batches([samples])
+            samples = batch_of_columns({name: stacked(values) for name, values in columns_of(samples).items()})
+        table = pa.Table.from_batches([samples])
         if number and self._schema is None:
             self._schema = self._written()
         if number and self._schema is not None:
@@ -155,27 +155,3 @@ def _aligned(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
                 f"cannot hold it ({error}); a larger --shard-samples lets the first one show more of its values"
             ) from error
     return pa.Table.from_arrays(columns, schema=schema)
-
-
-def _array(values: list[Any]) -> pa.Array:
-    """Return a column. Arrays of one shape and type become tensors of fixed shape; numpy's numbers keep their width."""
-    import numpy as np
-    import pyarrow as pa
-
-    if not all(isinstance(value, np.ndarray) and value.ndim for value in values):
-        plain = [_plain(value) for value in values]
-        dtypes = {value.dtype if isinstance(value, np.generic) else None for value in values if value is not None}
-        (dtype,) = dtypes if len(dtypes) == 1 else (None,)
-        return pa.array(plain, pa.from_numpy_dtype(dtype) if dtype is not None and dtype.kind in "biuf" else None)
-    shapes = {(value.shape, value.dtype) for value in values}
-    if len(shapes) > 1:
-        return pa.array([value.tolist() for value in values])
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.stack(values))
-
-
-def _plain(value: Any) -> Any:
-    import numpy as np
-
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    return value.item() if isinstance(value, np.generic) else value

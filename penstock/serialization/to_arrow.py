@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["batch_of_columns", "batch_of_rows"]
+__all__ = ["batch_of_columns", "batch_of_rows", "stacked"]
 
 
 def batch_of_columns(columns: Mapping[str, Any], schema: Any = None) -> Any:
@@ -54,10 +54,10 @@ def batch_of_rows(rows: Sequence[Mapping[str, Any]], schema: Any = None) -> Any:
         odd = set(names) ^ set(row)
         if odd:
             raise ValueError(f"rows must have the same names, and {min(odd, key=str)!r} is not in each")
-    return batch_of_columns({name: _stacked([row[name] for row in rows]) for name in names}, schema)
+    return batch_of_columns({name: stacked([row[name] for row in rows]) for name in names}, schema)
 
 
-def _stacked(values: list[Any]) -> Any:
+def stacked(values: list[Any]) -> Any:
     """Return values as one array, where each is an array or a number of numpy's, of one type and shape."""
     values = [_plain(value) for value in values]
     first = values[0]
