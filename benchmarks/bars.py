@@ -138,4 +138,10 @@ BARS = (
         Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
     ),
+    Bar("B24", "Lance, a scan / LanceDataset", "penstock scan", ("LanceDataset",), ratio=1),
+    Bar("B24", "Lance, random batches / SafeLanceDataset", "penstock random", ("SafeLanceDataset",), ratio=2),
+    *(
+        Bar("B24", f"{ours} / Lance's get_safe_loader", ours, ("get_safe_loader",), ratio=10)
+        for ours in ("penstock random, 2 workers", "penstock's get_safe_loader")
+    ),
 )

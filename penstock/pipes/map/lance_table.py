@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["LanceTable"]
 
-_AT_ONCE_ROWS: Final = 8192  # taking 8,192 rows in one go is 2 to 4 times as fast, a row, as 128 at a time
-_AT_ONCE_BYTES: Final = 8 << 20
+# Taking 16,384 rows in one go, sorted, is 3 times as fast, a row, as 128 at a time.
+_AT_ONCE_ROWS: Final = 16_384
+_AT_ONCE_BYTES: Final = 16 << 20
 _NEAR: Final = 2  # up to here, reading rows that are not wanted costs less than naming those that are
 
 
@@ -259,11 +260,14 @@ class _Rows:
         ).to_table()
 
     def _picked(self, rows: Any) -> Any:
+        import pyarrow as pa
+
         dataset, columns = self._data.dataset, self._columns
         if self._with_row_id:
             names = dataset.schema.names if columns is None else columns
             columns = {**names, "_rowid": "_rowid"} if isinstance(names, dict) else [*names, "_rowid"]
-        table = dataset.take(rows.tolist(), columns=columns)
+        order = rows.argsort(kind="stable")
+        table = dataset.take(rows[order].tolist(), columns=columns).take(pa.array(order.argsort()))
         for name in self._blobs:  # of which it has the places only
             table = table.set_column(
                 table.schema.get_field_index(name), self.schema.field(name), [self._read(name, rows)]
