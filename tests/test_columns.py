@@ -194,6 +194,7 @@ def test_the_rows_that_pass_are_left(form: str, condition: Any) -> None:
 def test_masks_of_torch_and_arrow_are_masks() -> None:
     assert numbers(batches("torch").filter_rows(lambda one: one["x"] > 9)) == list(range(10, 18))
     assert numbers(batches("arrow").filter_rows(lambda one: pc.greater(one["x"], 9))) == list(range(10, 18))
+    assert numbers(batches("torch").filter(pc.field("x") > 9)) == list(range(10, 18))
     nulls = IterableWrapper([pa.record_batch({"x": [1, None, 3]})]).filter_rows(lambda one: pc.greater(one["x"], 1))
     assert [one["x"].to_pylist() for one in nulls] == [[3]]
 
