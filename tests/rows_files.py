@@ -63,6 +63,7 @@ def write_files(folder: Path) -> None:
     book.save(folder / "a.xlsx")
     (folder / "a.json").write_text('{"x": [1]}')
     (folder / "a.txt").write_text("text")
+    (folder / "rows.csv").write_text("x,y\n1,a\n2,b\n3,c\n4,d\n")
     (folder / "rows.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
     (folder / "a.gz").write_bytes(gzip.compress(b"hello"))
     (folder / "a.bz2").write_bytes(bz2.compress(b"hello"))
@@ -124,6 +125,11 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "read_parquet", Case(lambda: IterableWrapper([parquet]).list_row_groups().read_parquet(batch_size=2))
     yield "list_record_batches", Case(lambda: IterableWrapper([str(folder / "a.feather")]).list_record_batches(2), 2)
     yield "read_arrow", Case(lambda: IterableWrapper([str(folder / "a.feather")]).read_arrow(batch_size=1))
+    yield (
+        "read_csv_columns",
+        Case(lambda: IterableWrapper([str(folder / "rows.csv")] * 2).read_csv_columns(block_bytes=8)),
+    )
+    yield "read_jsonl_columns", Case(lambda: IterableWrapper([str(folder / "rows.jsonl")] * 2).read_jsonl_columns())
     read = lambda: IterableWrapper([parquet]).read_parquet(batch_size=2)  # noqa: E731  # of 5 rows in 2 groups
     yield "filter_rows", Case(lambda: read().filter_rows([("x", "!=", 2)]), None, lambda: read().filter_rows(boom))
     yield "rebatch", Case(lambda: read().rebatch(3))

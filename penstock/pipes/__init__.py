@@ -14,6 +14,7 @@ from penstock.pipes.collator import Collator
 from penstock.pipes.column_steps import ColumnSelector, RowUnpacker, ToNumpy, ToTensors
 from penstock.pipes.columnar import Rows2Columnar
 from penstock.pipes.combining import Concater, Zipper
+from penstock.pipes.csv_columns import CSVColumnsReader
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
 from penstock.pipes.dataframe_maker import DataFrameMaker
@@ -37,6 +38,7 @@ from penstock.pipes.in_batch_shuffler import InBatchShuffler
 from penstock.pipes.index_adder import IndexAdder
 from penstock.pipes.iopath_files import IoPathFileLister, IoPathFileOpener, IoPathSaver
 from penstock.pipes.json_parser import JsonParser
+from penstock.pipes.jsonl_columns import JsonLinesColumnsReader
 from penstock.pipes.jsonl_parser import JsonLinesParser
 from penstock.pipes.key_zipper import IterKeyZipper, MapKeyZipper
 from penstock.pipes.length_setter import LengthSetter
@@ -100,6 +102,7 @@ __all__ = [
     "Batcher",
     "BucketBatcher",
     "Bz2FileLoader",
+    "CSVColumnsReader",
     "CSVDictParser",
     "CSVParser",
     "Collator",
@@ -142,6 +145,7 @@ __all__ = [
     "IterDataPipe",
     "IterKeyZipper",
     "IterableWrapper",
+    "JsonLinesColumnsReader",
     "JsonLinesParser",
     "JsonLinesReader",
     "JsonParser",
