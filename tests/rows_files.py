@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import datasets
 import google_crc32c
 import numpy as np
 import openpyxl
@@ -36,6 +37,7 @@ from penstock.pipes import (
     IoPathFileLister,
     IoPathFileOpener,
     IterableWrapper,
+    from_huggingface,
 )
 from penstock.pipes.map import ParquetTable
 from penstock.serialization.blocks import pack
@@ -104,6 +106,8 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     zarrs, parquet = str(folder / "a.zarr"), str(folder / "b.parquet")
     rows = IterableWrapper([(i, str(i)) for i in range(5)])
     yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
+    hugging = [{"x": i, "y": str(i)} for i in range(5)]
+    yield "HuggingFaceReader", Case(lambda: from_huggingface(datasets.Dataset.from_list(hugging), batch_size=2), 3)
     yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
     yield "dataframe", Case(lambda: rows.dataframe(2), 3)
     yield "decompress", Case(lambda: opened(folder / "a.gz", compression=None).decompress())

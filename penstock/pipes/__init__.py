@@ -34,6 +34,7 @@ from penstock.pipes.hash_checker import HashChecker
 from penstock.pipes.header import Header
 from penstock.pipes.http_reader import GDriveReader, HttpReader, OnlineReader
 from penstock.pipes.huggingface import HuggingFaceHubReader
+from penstock.pipes.huggingface_columns import HuggingFaceReader, from_huggingface
 from penstock.pipes.in_batch_shuffler import InBatchShuffler
 from penstock.pipes.index_adder import IndexAdder
 from penstock.pipes.iopath_files import IoPathFileLister, IoPathFileOpener, IoPathSaver
@@ -136,6 +137,7 @@ __all__ = [
     "Header",
     "HttpReader",
     "HuggingFaceHubReader",
+    "HuggingFaceReader",
     "InBatchShuffler",
     "InMemoryCacheHolder",
     "IndexAdder",
@@ -213,5 +215,6 @@ __all__ = [
     "ZipArchiveLoader",
     "Zipper",
     "ZipperLongest",
+    "from_huggingface",
     "functional_datapipe",
 ]

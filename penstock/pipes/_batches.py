@@ -5,11 +5,12 @@ A dict's columns may be dicts in turn (structs). All columns of a batch have one
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-__all__ = ["is_record_batch", "joined", "row_count", "rows_of", "selected", "sliced", "taken"]
+__all__ = ["is_record_batch", "joined", "row_count", "row_numbers", "rows_of", "selected", "sliced", "taken"]
 
 
 def is_record_batch(batch: Any) -> bool:
@@ -85,6 +86,18 @@ def joined(batches: Sequence[Any]) -> Any:
     import numpy as np
 
     return np.concatenate(batches)
+
+
+def row_numbers(indices: Sequence[Any], count: int) -> Any:
+    """Return the numbers of rows as an array of int64; below 0 they count from the end. IndexError for one too many."""
+    import numpy as np
+
+    rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
+    wrong = rows[(rows >= count) | (rows < -count)]
+    if len(wrong):
+        raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
+    rows[rows < 0] += count
+    return rows
 
 
 def selected(batch: Any, columns: Sequence[str]) -> Any:

@@ -6,6 +6,7 @@ from penstock.core.registry import functional_datapipe
 from penstock.pipes.map.batcher import Batcher
 from penstock.pipes.map.cache import InMemoryCacheHolder
 from penstock.pipes.map.combining import Concater, Zipper
+from penstock.pipes.map.huggingface_table import HuggingFaceTable
 from penstock.pipes.map.mapper import Mapper
 from penstock.pipes.map.parquet_table import ParquetTable
 from penstock.pipes.map.shuffler import Shuffler
@@ -18,6 +19,7 @@ __all__ = [
     "Batcher",
     "Concater",
     "DataChunk",
+    "HuggingFaceTable",
     "InMemoryCacheHolder",
     "IterToMapConverter",
     "MapDataPipe",

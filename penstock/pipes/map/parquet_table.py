@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.pipe import MapDataPipe
-from penstock.pipes._batches import joined, rows_of, taken
+from penstock.pipes._batches import joined, row_numbers, rows_of, taken
 from penstock.pipes._table_files import ParquetFile
 from penstock.pipes._table_reader import check_columns, check_same, span_of, wanted_schema
 
@@ -143,12 +142,7 @@ class _Groups:
         import numpy as np
 
         starts = self.starts()
-        count = int(starts[-1])
-        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
-        wrong = rows[(rows >= count) | (rows < -count)]
-        if len(wrong):
-            raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
-        rows[rows < 0] += count
+        rows = row_numbers(indices, int(starts[-1]))
         if not len(rows):
             return self._none()
         groups = np.searchsorted(starts, rows, "right") - 1
