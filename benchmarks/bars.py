@@ -138,4 +138,14 @@ BARS = (
         Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
     ),
+    *(
+        Bar(
+            "B23",
+            f"read_{kind}_columns to tensors / pyarrow, a bare loop",
+            f"penstock {kind}",
+            (f"pyarrow {kind}, a bare loop",),
+            ratio=0.7,
+        )
+        for kind in ("csv", "jsonl")
+    ),
 )
