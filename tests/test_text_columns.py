@@ -8,7 +8,10 @@ import gzip
 import io
 import json
 import pickle
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -283,6 +286,19 @@ def test_the_types_of_the_first_file_hold_for_all_and_in_every_worker(tmp_path: 
     assert sorted(column(batches)) == sorted(column(made))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_record_at_fault_does_not_keep_those_behind_it_from_telling_types(tmp_path: Path, kind: str) -> None:
+    lines = text(kind, [{"x": x, "y": 0} for x in (0, 1, 2, 3.5)]).splitlines(keepends=True)
+    lines[2:2] = [b"what is this\n"] * 3
+    made = pipe(kind, write(tmp_path / "a", kind, b"".join(lines)))
+    with DataLoader2(made, bad_samples=BadSamples("skip")) as loader:
+        assert column(loader) == [0, 1, 2, 3.5]
+        assert loader.stats()["skipped"] == 3
+    hopeless = write(tmp_path / "b", kind, b"a,b\n" + b"what, is, this\n" * 50)
+    with pytest.raises(DecodeError, match="b: line"):
+        list(pipe(kind, hopeless))
+
+
 def test_a_file_that_has_only_names_tells_no_types(tmp_path: Path) -> None:
     empty = write(tmp_path / "empty", "csv", b"x,s\n")
     full = write(tmp_path / "full", "csv", b"x,s\n1,a\n")
@@ -342,6 +358,22 @@ def test_files_are_decompressed_by_their_names(tmp_path: Path, kind: str, suffix
     made = pipe(kind, url, batch_size=3, block_bytes=100)
     assert column(made) == list(range(23))
     restores_at_every_index(made)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_server_that_knows_no_ranges_is_read_from_any_place(tmp_path: Path, kind: str) -> None:
+    write(tmp_path / "a", kind)
+    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            made = pipe(kind, f"http://127.0.0.1:{server.server_port}/a", batch_size=4, block_bytes=100)
+            restores_at_every_index(made)
+            assert column(made) == list(range(23))
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_what_a_lister_finds_is_read(tmp_path: Path) -> None:

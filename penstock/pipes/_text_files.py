@@ -15,49 +15,23 @@ So a record that is skipped takes no others with it.
 
 from __future__ import annotations
 
-import re
 import sys
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from penstock.core.errors import DecodeError
 from penstock.pipes._lines import is_damage
-from penstock.pipes._record_ends import RecordEnds
 from penstock.pipes._text_bytes import TextBytes
+from penstock.pipes._text_faults import bounds_of, damage, first_fault, reason
+from penstock.pipes._text_forms import TextForm, fields_of
 
-__all__ = ["TextFile", "TextForm", "as_batch", "check_block_bytes", "types_of"]
+__all__ = ["TextFile"]
 
 _RECORD_BYTES = 1 << 28  # a longer one is rather a quote that nobody closed
-_TRIED_RECORDS = 100  # of a file, to find one that tells types
+_TRIED_RECORDS = 20  # that are left out of a block, so that the others tell types
 _BOM = b"\xef\xbb\xbf"
-
-
-class TextForm(Protocol):
-    """What text is made of: CSV, or JSON lines.
-
-    Attributes:
-        ends: finds where records end.
-        has_head: whether the first record names the columns.
-    """
-
-    @property
-    def ends(self) -> RecordEnds: ...
-
-    @property
-    def has_head(self) -> bool: ...
-
-    def names(self, head: bytes) -> list[str] | None:
-        """Return the names of the columns, None where each record says its own; ``head`` is the record that names."""
-        ...
-
-    def guess(self, data: bytes, names: Sequence[str] | None) -> Any:
-        """Return the schema of some records, with the types that the user gave."""
-        ...
-
-    def parse(self, data: bytes, schema: Any, names: Sequence[str]) -> Any:
-        """Return some columns of some records, a `pyarrow.RecordBatch`; None where there are no rows."""
-        ...
 
 
 class _Known:
@@ -100,6 +74,7 @@ class TextFile:
         self._bytes = TextBytes(url, options, patient)
         self._behind = self._stop = sys.maxsize
         self._is_last = False
+        self._troubled: tuple[int, bytes, list[int]] = (0, b"", [])  # a block with a fault: its place, and its records
         self.groups: int = sys.maxsize if self._bytes.size is None else self._bytes.size
         try:
             self.footer: _Known = footer or self._looked_at()
@@ -129,9 +104,9 @@ class TextFile:
         if known.names is None or known.names == first.names:
             known.schema = first
         elif set(known.names) <= set(first.names):
-            known.schema = _fields(first, known.names)
+            known.schema = fields_of(first, known.names)
         else:
-            known.schema = _fields(self._guessed(), known.names, first)
+            known.schema = fields_of(self._guessed(), known.names, first)
 
     def after(self, group: int) -> int:
         """Return where the block behind ``group`` begins, which has been read."""
@@ -149,26 +124,42 @@ class TextFile:
     def blocks(self, group: int, names: Sequence[str], rows: int) -> Iterator[Any]:
         start = max(group, self.footer.body)
         self._behind = sys.maxsize  # where reading fails, nobody knows where the next record begins
-        data = self._read(start)
         parse = partial(self._parsed, self.schema, names)
         batch = None
-        if data:
+        if not (data := self._ahead_of_fault(start, parse)):
+            data = self._read(start)
+            try:
+                batch = parse(data) if data else None
+            except damage():
+                self._troubled = (start, data, bounds_of(self._form.ends, data))
+                data = self._ahead_of_fault(start, parse) or data
+        where = self._where(start)
+        self._pass(start, data)
+        if batch is None and data:
             try:
                 batch = parse(data)
-            except _damage() as error:
-                good, bad, found = self._parted(data, parse, error)
-                if not good:
-                    where = self._where(start)
-                    self._pass(start, data[:bad])
-                    raise DecodeError(f"{self._url}: {where}: {_reason(found)}") from found
-                data = data[:good]
-                batch = parse(data)
-        self._pass(start, data)
+            except damage() as error:
+                raise DecodeError(f"{self._url}: {where}: {reason(error)}") from error
         if batch is not None:
             yield batch
 
     def close(self) -> None:
         self._bytes.close()
+
+    def _ahead_of_fault(self, start: int, parse: Callable[[bytes], Any]) -> bytes:
+        """Return the records ahead of the next one at fault, or that one; nothing where none is known of.
+
+        It is looked for in the block that could not be parsed, and not again in each that begins behind a fault.
+        """
+        base, data, bounds = self._troubled
+        if not base <= start < base + len(data):
+            return b""
+        first = bisect_left(bounds, start - base)
+        at = first_fault(data, bounds, first, parse)
+        if at is None:
+            self._troubled = (0, b"", [])
+            return b""
+        return data[bounds[first] : bounds[max(at, first + 1)]]
 
     def _parsed(self, schema: Any, names: Sequence[str], data: bytes) -> Any:
         if self._is_last and self._form.ends.is_open(data):
@@ -222,107 +213,27 @@ class TextFile:
             head, known.body = records[:end], begun + end
         try:
             known.names = self._form.names(head)
-        except _damage() as error:
-            raise DecodeError(f"{self._url}: the names of its columns: {_reason(error)}") from error
+        except damage() as error:
+            raise DecodeError(f"{self._url}: the names of its columns: {reason(error)}") from error
         known.head_lines = data[: known.body].count(b"\n")
         known.is_empty = not self._read(known.body, blank=False).strip()
         return known
 
     def _guessed(self) -> Any:
-        """Return the schema of the first block: of its records up to the first that does not fit to those ahead."""
+        """Return the schema of the first block, without the records in it that are at fault."""
         known = self.footer
         data = self._read(known.body, blank=False)
         guess = partial(self._form.guess, names=known.names)
-        for _ in range(_TRIED_RECORDS):
+        for left in reversed(range(_TRIED_RECORDS)):
             try:
                 return guess(data)
-            except _damage() as error:
-                good, bad, found = self._parted(data, guess, error, ahead=True)
-                if good:
-                    return guess(data[:good])
-                if not (data := data[bad:]).strip():
-                    break
-        raise DecodeError(f"{self._url}: {self._where(known.body)}: {_reason(found)}") from found
-
-    def _parted(
-        self, data: bytes, attempt: Callable[[bytes], Any], error: Exception, *, ahead: bool = False
-    ) -> tuple[int, int, Exception]:
-        """Return how many bytes are of records ahead of the first one at fault, how many with it, and its error.
-
-        Twice as many records are tried each time, then half as many: that takes as long as some times parsing those
-        ahead. With ``ahead`` each attempt has all records from the first one on.
-        """
-        ends = [0, *self._form.ends.all(data).tolist()]
-        if ends[-1] < len(data):
-            ends.append(len(data))
-
-        def failed(low: int, high: int) -> Exception | None:
-            try:
-                attempt(data[0 if ahead else ends[low] : ends[high]])
-            except _damage() as found:
-                return found
-            return None
-
-        low, high, count = 0, 1, len(ends) - 1
-        while failed(low, high) is None:
-            if high == count:
-                return 0, len(data), error  # each part for itself is fine
-            low, high = high, min(2 * high, count)
-        while high - low > 1:
-            middle = (low + high) // 2
-            if failed(low, middle) is None:
-                low = middle
-            else:
-                high = middle
-        return ends[low], ends[high], failed(low, high) or error
-
-
-def types_of(schema: Any) -> dict[str, Any]:
-    """Return the types that a user gives, by column: a `pyarrow.Schema`, or a dict. TypeError for anything else."""
-    if schema is None:
-        return {}
-    found = dict(zip(schema.names, schema.types, strict=True)) if hasattr(schema, "names") else schema
-    if not isinstance(found, Mapping) or not all(hasattr(kind, "num_fields") for kind in found.values()):
-        raise TypeError(f"schema must be a pyarrow.Schema, or a dict of pyarrow's types by column, got {schema!r:.200}")
-    return dict(found)
-
-
-def check_block_bytes(block_bytes: int) -> int:
-    """Return the size of blocks. ValueError for one below 1."""
-    if block_bytes < 1:
-        raise ValueError(f"block_bytes must be at least 1, got {block_bytes}")
-    return block_bytes
-
-
-def as_batch(table: Any, names: Sequence[str]) -> Any:
-    """Return a table's columns as one record batch, None where it has no rows."""
-    batches = table.select(names).combine_chunks().to_batches()
-    return batches[0] if batches and batches[0].num_rows else None
-
-
-def _fields(schema: Any, names: Sequence[str], first: Any = None) -> Any:
-    """Return the fields of some columns: of the first schema that has one of the name."""
-    import pyarrow as pa
-
-    def field(name: str) -> Any:
-        there = schema if first is None or name not in first.names else first
-        return there.field(there.names.index(name))
-
-    return pa.schema([field(name) for name in names])
-
-
-def _damage() -> tuple[type[Exception], ...]:
-    """Return how pyarrow says that text is not what it should be."""
-    import pyarrow as pa
-
-    return pa.ArrowInvalid, UnicodeDecodeError, DecodeError
-
-
-def _reason(error: Exception) -> str:
-    """Return what pyarrow says of a record; the number that it has in what was parsed would mislead."""
-    said = re.sub(r"Row #\d+: | in row \d+", "", str(error).strip())
-    if re.search("conversion error|changed from|couldn't parse", said):
-        said += "; its type is that of the first block of the first file, unless `schema` gives another"
-    if "unexpected field" in said:
-        said += ": a key that the first block of the first file has not; name `columns`, or give its type in `schema`"
-    return said
+            except damage() as error:
+                bounds = bounds_of(self._form.ends, data)
+                at = first_fault(data, bounds, 0, guess, ahead=True) or 0
+                rest = data[: bounds[at]] + data[bounds[at + 1] :]
+                if at and not left:
+                    return guess(data[: bounds[at]])
+                if not left or not rest.strip():
+                    raise DecodeError(f"{self._url}: {self._where(known.body)}: {reason(error)}") from error
+                data = rest
+        raise AssertionError("the last try returns or raises")

@@ -12,7 +12,8 @@ from penstock.core.registry import functional_datapipe
 from penstock.pipes._condition import Condition
 from penstock.pipes._record_ends import RecordEnds
 from penstock.pipes._table_reader import TableReader, check_columns
-from penstock.pipes._text_files import TextFile, as_batch, check_block_bytes, types_of
+from penstock.pipes._text_files import TextFile
+from penstock.pipes._text_forms import as_batch, check_block_bytes, types_of
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -117,7 +118,7 @@ class CSVColumnsReader(TableReader):
 
 @dataclass(frozen=True)
 class _CSV:
-    """Values between delimiters, a record a line: see `penstock.pipes._text_files.TextForm`."""
+    """Values between delimiters, a record a line: see `penstock.pipes._text_forms.TextForm`."""
 
     types: dict[str, Any]
     given: list[str] | None

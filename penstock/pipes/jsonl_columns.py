@@ -12,7 +12,8 @@ from penstock.core.registry import functional_datapipe
 from penstock.pipes._condition import Condition
 from penstock.pipes._record_ends import RecordEnds
 from penstock.pipes._table_reader import TableReader
-from penstock.pipes._text_files import TextFile, as_batch, check_block_bytes, types_of
+from penstock.pipes._text_files import TextFile
+from penstock.pipes._text_forms import as_batch, check_block_bytes, types_of
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -87,7 +88,7 @@ class JsonLinesColumnsReader(TableReader):
 
 @dataclass(frozen=True)
 class _JsonLines:
-    """An object a line: see `penstock.pipes._text_files.TextForm`. ``strict`` takes another key for an error."""
+    """An object a line: see `penstock.pipes._text_forms.TextForm`. ``strict`` takes another key for an error."""
 
     types: dict[str, Any]
     strict: bool
