@@ -138,6 +138,16 @@ BARS = (
         Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
     ),
+    *(
+        Bar(
+            "B23",
+            f"read_{kind}_columns to tensors / pyarrow, a bare loop",
+            f"penstock {kind}",
+            (f"pyarrow {kind}, a bare loop",),
+            ratio=0.7,
+        )
+        for kind in ("csv", "jsonl")
+    ),
     Bar("B24", "Lance, a scan / LanceDataset", "penstock scan", ("LanceDataset",), ratio=1),
     Bar("B24", "Lance, random batches / SafeLanceDataset", "penstock random", ("SafeLanceDataset",), ratio=2),
     *(

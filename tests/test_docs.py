@@ -126,3 +126,10 @@ def test_the_example_of_shards_goes_on_as_without_a_stop(tmp_path: Path) -> None
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1].endswith("as without it: True")
+
+
+def test_the_example_of_text_learns() -> None:
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "text.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"epoch 1: loss 0\.\d+, (9\d|100)% right", ran.stdout), ran.stdout

@@ -978,6 +978,45 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def read_csv_columns(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        schema: Any = None,
+        names: Sequence[str] | None = None,
+        delimiter: str = ",",
+        quote: str | None = '"',
+        convert: Mapping[str, Any] | None = None,
+        block_bytes: int = 1 << 20,
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read CSV files: ``url`` becomes batches of their columns (functional name: ``read_csv_columns``).
+
+        See `penstock.pipes.csv_columns.CSVColumnsReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_csv_columns",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            schema=schema,
+            names=names,
+            delimiter=delimiter,
+            quote=quote,
+            convert=convert,
+            block_bytes=block_bytes,
+            storage_options=storage_options,
+            conversion=conversion,
+        )
+        return made
+
     def read_excel(
         self, sheet: str | None = None, *, storage_options: dict[str, Any] | None = None, name: str | None = None
     ) -> IterDataPipe[dict[str, Any]]:
@@ -1053,6 +1092,37 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[Any] = self._make(
             "read_jsonl", name, storage_options=storage_options, object_hook=object_hook
+        )
+        return made
+
+    def read_jsonl_columns(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        schema: Any = None,
+        block_bytes: int = 1 << 20,
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read JSON lines: ``url`` becomes batches of columns, one for each key (functional name: ``read_jsonl_columns``).
+
+        See `penstock.pipes.jsonl_columns.JsonLinesColumnsReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_jsonl_columns",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            schema=schema,
+            block_bytes=block_bytes,
+            storage_options=storage_options,
+            conversion=conversion,
         )
         return made
 

@@ -12,6 +12,7 @@ from penstock.core.errors import DecodeError
 from penstock.files.ranged_file import RangedFile
 from penstock.files.remote import connected, ranged
 
+__all__ = ["ArrowFile", "ParquetFile", "TableFile", "TypelessFile", "naming"]
 __all__ = ["ArrowFile", "ParquetFile", "TableFile", "Versioned", "naming"]
 
 _Read = Callable[[int, int], bytes]
@@ -28,9 +29,11 @@ class TableFile(Protocol):
         unit: what such a part is called.
     """
 
-    schema: Any
     groups: int
     unit: str
+
+    @property
+    def schema(self) -> Any: ...
 
     def rows(self, group: int) -> int | None:
         """Return how many rows a group has, None if that is known only when it is read."""
@@ -50,6 +53,19 @@ class TableFile(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+        ...
+
+
+@runtime_checkable
+class TypelessFile(Protocol):
+    """What a `TableFile` of text has as well: no types, and groups that are numbered by their first bytes."""
+
+    def begin(self, first: Any, stop: int | None) -> None:
+        """Take over the types of the first file, a schema, where they are known; and go no further than ``stop``."""
+        ...
+
+    def after(self, group: int) -> int:
+        """Return the number of the group behind the one that was read last."""
         ...
 
 

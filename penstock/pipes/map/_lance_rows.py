@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import operator
 import threading
 from typing import Any, Final
 
+from penstock.pipes._batches import row_numbers
 from penstock.pipes._lance import LanceData, naming_lance, projected
 
 __all__ = ["LanceRows"]
@@ -73,7 +73,9 @@ class LanceRows:
     def take(self, indices: Any) -> Any:
         import pyarrow as pa
 
-        rows = self._places(indices)
+        rows = row_numbers(indices, self.count)
+        if self._offsets is not None:
+            rows = self._offsets[rows]
         if not len(rows):
             return pa.RecordBatch.from_pylist([], self.schema)
         with naming_lance(self._data.uri):
@@ -82,21 +84,6 @@ class LanceRows:
             batch = pa.RecordBatch.from_arrays(columns, schema=self.schema)
         self.at_once = max(1, min(_AT_ONCE_ROWS, _AT_ONCE_BYTES * len(rows) // max(1, batch.nbytes)))
         return batch
-
-    def _places(self, indices: Any) -> Any:
-        """Return where rows are in the data set. IndexError for one that there is not."""
-        import numpy as np
-
-        count = self.count
-        if isinstance(indices, (range, np.ndarray)):
-            rows = np.asarray(indices, np.int64)
-        else:
-            rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
-        wrong = rows[(rows >= count) | (rows < -count)]
-        if len(wrong):
-            raise IndexError(f"{self._data.uri} has {count} rows, and number {wrong[0]} is asked for")
-        rows = np.where(rows < 0, rows + count, rows)
-        return rows if self._offsets is None else self._offsets[rows]
 
     def _near(self, rows: Any) -> Any:
         """Read all rows between the first and the last, where most of them are wanted."""
