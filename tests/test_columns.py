@@ -343,7 +343,7 @@ def test_a_batch_that_fails_is_skipped_and_no_other(tmp_path: Path) -> None:
 def test_the_page_about_columns_runs_as_one_script(tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "docs/columns.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks))
     done = subprocess.run(
