@@ -99,6 +99,7 @@ class ParquetFile:
         with naming(url):
             if footer is None:
                 footer = read().metadata
+                _check_rows(url, footer)
             chunks = [footer.row_group(0).column(i) for i in range(footer.num_columns)] if footer.num_row_groups else []
             large = any(chunk.total_compressed_size > _STREAMED_BYTES for chunk in chunks)
             streamed = large and not isinstance(self._file, RangedFile)
@@ -152,6 +153,13 @@ class ParquetFile:
     def close(self) -> None:
         self._handle.close()
         self._file.close()
+
+
+def _check_rows(url: str, footer: Any) -> None:
+    """Raise DecodeError where a footer contradicts itself: nothing in it has a checksum, and rows would be missing."""
+    found = sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+    if found != footer.num_rows:
+        raise DecodeError(f"{url}: its footer says {footer.num_rows} rows, and its row groups {found}")
 
 
 class ArrowFile:
