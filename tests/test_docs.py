@@ -133,3 +133,13 @@ def test_the_example_of_text_learns() -> None:
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     assert re.search(r"epoch 1: loss 0\.\d+, (9\d|100)% right", ran.stdout), ran.stdout
+
+
+def test_the_example_of_tables_trains_and_goes_on_as_without_a_stop(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "examples" / "tabular.py", tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    *epochs, last = ran.stdout.splitlines()
+    losses = [float(line.rpartition(" ")[2]) for line in epochs]
+    assert len(losses) == 3 and losses[-1] < losses[0] / 2
+    assert last.endswith("as without it: True")

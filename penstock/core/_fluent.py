@@ -651,17 +651,17 @@ class IterFluent(Generic[T_co]):
 
     def map_batches(
         self,
-        fn: Callable[[list[Any]], Iterable[U]],
-        batch_size: int,
+        fn: Callable[[Any], Any],
+        batch_size: int | None = None,
         input_col: Columns | None = None,
         *,
         name: str | None = None,
-    ) -> IterDataPipe[U]:
-        """Turn each ``batch_size`` items into those of ``fn(batch)``, one by one (functional name: ``map_batches``).
+    ) -> IterDataPipe[Any]:
+        """Call ``fn`` with each batch: of columns, or of ``batch_size`` items (functional name: ``map_batches``).
 
         See `penstock.pipes.batch_mapper.BatchMapper`.
         """
-        made: IterDataPipe[U] = self._make("map_batches", name, fn, batch_size, input_col)
+        made: IterDataPipe[Any] = self._make("map_batches", name, fn, batch_size, input_col)
         return made
 
     def max_token_bucketize(
