@@ -6,6 +6,9 @@ A message costs as much as dozens of small items, so they are sent in bundles. B
 - what has waited for `_WAIT_S` goes with the item behind it, and if that one is slow, a second thread sends it;
 - before the worker waits for the main process, everything goes.
 
+Batches of columns that are made in less than `_QUICK_S` wait longer, for as long as the main process has others of this
+worker's to take: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES` of them.
+
 The second thread cannot ask the graph where it stands, as that is in the middle of an item; so what it sends has no
 state, and the main process counts how far it is behind the last one that it knows.
 """
@@ -21,13 +24,14 @@ from typing import Any, Protocol
 from penstock.core.errors import TransportError
 from penstock.core.pipe import Pipe
 from penstock.core.walk import walk
+from penstock.transport.together import is_batch, together
 from penstock.transport.wire import Disconnected
 
 __all__ = ["BUNDLE", "ENDED", "FAILED", "LOST", "Carrier", "Outbox"]
 
 # The kinds of messages: a lane, which has ended, and what pipes say (findings of `penstock.core.witness`, reports of
-# `penstock.pipes._tally`); an exception; [(lane, item), ...], {lane: the state behind its last item}, and what pipes
-# say; nothing, the dispatching process is gone.
+# `penstock.pipes._tally`); an exception; [(lane, item), ...] or those joined, {lane: the state behind its last item},
+# and what pipes say; nothing, the dispatching process is gone.
 ENDED, FAILED, BUNDLE, LOST = range(4)
 
 _short = reprlib.Repr()
@@ -36,16 +40,28 @@ _short.maxstring = _short.maxother = 120
 _WAIT_S = 3e-4
 _SLOW_S = 2e-4
 _BYTES = 32 << 10
+_QUICK_S, _JOINED_BYTES, _LARGEST_JOINED = 2e-3, 1 << 20, 128 << 10
+_LOOK_S = 1e-3  # how often the second thread looks whether the main process has taken all
 # A state that takes longer than this (one of a step that holds thousands of items) is sent only so often that it takes
 # this share of the time.
 _CHEAP_S, _STATES_SHARE = 5e-5, 0.05
 
 
 class Carrier(Protocol):
-    """What takes bundles to the loop: a worker's socket, or a thread's queue."""
+    """What takes bundles to the loop: a worker's socket, or a thread's queue.
+
+    Attributes:
+        copies: whether what arrives is made again there, so that it may be sent in another form.
+    """
+
+    copies: bool
 
     def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:
         """Send a message of ``count`` items and return its bytes; ``beside`` says that another thread is at work."""
+        ...
+
+    def is_ahead(self) -> bool:
+        """Whether the loop has yet to take something that was sent. Any thread may ask."""
         ...
 
 
@@ -66,6 +82,7 @@ class Outbox:
         self._seen: list[Any] = []
         self._epoch = 0
         self._most = 1  # items in a bundle, by their size so far
+        self._joins = False  # whether they are batches that are better sent together
         self._alone = 0  # how many more go one by one
         self._next_states = 0.0  # when states may be asked for again
         self._since = 0.0  # when the first one that waits was made
@@ -84,6 +101,7 @@ class Outbox:
         self._alone = self._limit + 1 if careful else 0
         with self._lock:
             self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
+            self._joins = False
         self._began = perf_counter()
 
     def __len__(self) -> int:
@@ -92,7 +110,7 @@ class Outbox:
     def add(self, lane: int, tell: Callable[[], Any], item: Any) -> None:
         """Take an item; send it, and what waits, unless it can wait."""
         now = perf_counter()
-        slow = now - self._began > _SLOW_S
+        took = now - self._began
         self._began = now
         with self._lock:
             if not self._waiting:
@@ -102,11 +120,17 @@ class Outbox:
         if self._alone:
             self._alone -= 1
             self.flush()
-        elif self._each or slow or len(self._waiting) >= self._most or now - self._since > _WAIT_S:
+        elif self._each or len(self._waiting) >= self._most or self._is_late(took, now - self._since):
             self.flush()
         elif not self._watched:
             self._watched = True
             self._wake.release()
+
+    def _is_late(self, took_s: float, waited_s: float) -> bool:
+        return (took_s > _SLOW_S or waited_s > _WAIT_S) and not (took_s < _QUICK_S and self._may_wait())
+
+    def _may_wait(self) -> bool:
+        return self._joins and self._sender.is_ahead()
 
     def hear(self, said: Any) -> None:
         """Take what goes with the next bundle."""
@@ -145,12 +169,15 @@ class Outbox:
     def _send(self, states: dict[int, Any], *, beside: bool = False) -> None:
         entries, self._waiting = self._waiting, []
         seen = self._said()
+        content = (together(entries) if self._sender.copies else entries, states, seen)
         try:
-            size = self._sender.send(BUNDLE, self._epoch, (entries, states, seen), count=len(entries), beside=beside)
+            size = self._sender.send(BUNDLE, self._epoch, content, count=len(entries), beside=beside)
         except TransportError:
             self._send_alone(entries, beside)
             raise
-        self._most = max(1, min(self._limit, _BYTES * len(entries) // size))
+        each = size // len(entries)
+        self._joins = self._sender.copies and each <= _LARGEST_JOINED and is_batch(entries[0][1])
+        self._most = max(1, min(self._limit, (_JOINED_BYTES if self._joins else _BYTES) // each))
 
     def _send_alone(self, entries: list[tuple[int, Any]], beside: bool) -> None:
         """Send items one by one, to find the one that cannot be sent."""
@@ -175,6 +202,8 @@ class Outbox:
             self._watched = False
             since = self._since
             sleep(max(0.0, since + _WAIT_S - perf_counter()))
+            while self._since == since and self._waiting and self._may_wait():
+                sleep(_LOOK_S)
             with self._lock:
                 if self._waiting and self._since == since:
                     try:

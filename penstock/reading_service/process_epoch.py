@@ -17,6 +17,7 @@ from penstock.core.witness import Finding, Witness
 from penstock.pipes._gathered import Gathered
 from penstock.reading_service.base import Epoch, Place, Run, turns
 from penstock.reading_service.outbox import BUNDLE, FAILED, LOST
+from penstock.transport.together import apart
 from penstock.transport.wire import Disconnected
 
 __all__ = ["ProcessEpoch", "Workers"]
@@ -177,7 +178,7 @@ class ProcessEpoch(Epoch):
             raise
         if message.kind == BUNDLE:
             items, states, said = message.content
-            self._bundles[worker.number] = _Bundle(items, states)
+            self._bundles[worker.number] = _Bundle(apart(items), states)
             self._hear(worker, said)
             return True
         if message.kind == LOST:

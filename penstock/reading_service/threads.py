@@ -145,6 +145,8 @@ def _close(workers: list[_Worker]) -> None:
 class _Channel:
     """Both ends of the way between a thread and the loop."""
 
+    copies = False
+
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._messages: deque[tuple[Message, int]] = deque()
@@ -154,6 +156,10 @@ class _Channel:
         self.ahead = 0  # items that the loop has not taken
 
     # -- the thread's end
+
+    def is_ahead(self) -> bool:
+        with self._changed:
+            return self.ahead > 0
 
     def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:
         with self._changed:

@@ -34,6 +34,8 @@ _PADDING = bytes(ALIGN)
 class Sender:
     """The worker's end: sends items, and receives commands and acks. Any thread may call it."""
 
+    copies = True
+
     def __init__(self, sock: socket.socket, arena: Arena) -> None:
         self._sock = sock
         self._arena = arena
@@ -65,6 +67,12 @@ class Sender:
     def ahead(self) -> int:
         """How many items the main process has not taken yet."""
         return self.sent - self.taken
+
+    def is_ahead(self) -> bool:
+        """Whether the main process has yet to take something that was sent."""
+        if self.ahead:
+            self.receive(wait=False)
+        return self.ahead > 0
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """Return an array in the slot that the next message will be in; an ordinary one if it does not fit."""
@@ -183,10 +191,9 @@ class Sender:
 
     def receive(self, *, wait: bool) -> None:
         """Take in what the main process has sent: acks take effect, commands go to `commands`."""
-        if not wait and not select.select([self._sock], [], [], 0)[0]:
-            return
-        with self._lock:
-            self._take_in()
+        with self._lock:  # two threads that both see something to read must not both read
+            if wait or select.select([self._sock], [], [], 0)[0]:
+                self._take_in()
 
     def _take_in(self) -> None:
         try:
