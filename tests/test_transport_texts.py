@@ -80,6 +80,15 @@ def test_any_strings_arrive_as_they_were(words: list[str], times: int) -> None:
     assert sent([words, (words,)]) == [words, (words,)]
 
 
+@pytest.mark.parametrize(
+    "item", [7, None, "word", b"bytes", {1, 2}, 1.5, WORDS, np.arange(3)], ids=lambda item: type(item).__name__
+)
+def test_an_item_that_is_no_container_travels_by_the_usual_way(item: Any) -> None:
+    arrived = sent(item)
+    assert type(arrived) is type(item)
+    assert np.array_equal(arrived, item) if isinstance(item, np.ndarray) else arrived == item
+
+
 def test_a_long_list_is_one_string_of_the_pickle() -> None:
     assert strings_in_pickle({"a": WORDS}) < 10
     assert strings_in_pickle([(0, {"a": {"b": [WORDS]}})]) < 10

@@ -63,7 +63,7 @@ def _split(joined: str) -> list[str]:
 def _found(item: object) -> list[tuple[list[str], str]]:
     """Return lists of strings in an item's tuples, lists and dicts, not all of them perhaps, and each one joined."""
     found: dict[int, tuple[list[str], str]] = {}
-    todo, looked_at = [item], 0
+    todo, looked_at = [item] if type(item) in _CONTAINERS else [], 0
     while todo and looked_at < _LOOKED_AT:
         container: Any = todo.pop()
         looked_at += 1
