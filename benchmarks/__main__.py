@@ -30,6 +30,7 @@ from benchmarks import (
     b20_stores,
     b21_zarr,
     b22_parquet,
+    b25_formats,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B20": b20_stores.groups,
     "B21": b21_zarr.groups,
     "B22": b22_parquet.groups,
+    "B25": b25_formats.groups,
 }
 
 _SQUIRRELS = {"B18", "B19", "B20"}  # those with a side of Squirrel's

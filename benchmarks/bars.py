@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks._format_files import FORMATS, RANDOM
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -137,5 +139,18 @@ BARS = (
     *(
         Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
+    ),
+    # What docs/formats.md prints: limits that only a fault would miss.
+    *(
+        Bar("B25", f"{what} {data}, {format}", f"{what} {data}, {format}", at_least=least)
+        for what, least in (("scan", 1_000), ("random", 1_000), ("write", 100))
+        for data, formats in FORMATS.items()
+        for format in formats
+        if what != "random" or format in RANDOM
+    ),
+    *(
+        Bar("B25", f"size {data}, {format}", f"size {data}, {format}", at_most=most)
+        for data, most in (("numbers", 1_100), ("vectors", 600), ("images", 25_000))
+        for format in FORMATS[data]
     ),
 )
