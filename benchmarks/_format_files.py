@@ -19,7 +19,7 @@ FORMATS = {
     "vectors": ("messagepack", "parquet", "arrow", "lance", "zarr", "npy"),
     "images": ("messagepack", "parquet", "arrow", "lance", "tar"),
 }
-RANDOM = ("parquet", "lance", "zarr", "npy")  # those of which a table has any row by its number
+TABLES = {"random": ("parquet", "lance", "zarr", "npy"), "unkept": ("parquet",)}  # those with any row by its number
 
 
 def columns(data: str, rows: int) -> dict[str, Any]:

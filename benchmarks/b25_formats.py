@@ -9,39 +9,37 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks._format_files import FORMATS, RANDOM, columns, files_of, kept, remove, size_bytes, writer
+from benchmarks._format_files import FORMATS, TABLES, columns, files_of, kept, remove, size_bytes, writer
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
 ROWS = {"numbers": 200_000, "vectors": 200_000, "images": 10_000}
 BATCH = {"numbers": 1024, "vectors": 1024, "images": 128}
 RANDOM_BATCH = 128
+FEW = {"jsonl", "jsonl.gz", "messagepack", "tar"}  # of these a tenth of a table's rows will do: they take their time
 TENTH = 10
+UNKEPT_BATCHES = 10
 
 
 def groups(quick: bool) -> list[list[Side]]:
-    found = []
-    for data, formats in FORMATS.items():
-        for what, unit, rounds in (
-            ("scan", "rows/s", scan),
-            ("random", "rows/s", random_order),
-            ("write", "rows/s", write),
-            ("size", "bytes/row", size),
-        ):
-            found.append(
-                [
-                    Side(f"{what} {data}, {format}", unit, rounds, {"data": data, "format": format, "rows": rows})
-                    for format in formats
-                    if what != "random" or format in RANDOM
-                    for rows in [_rows(data, format, quick)]
-                ]
+    kinds = (("scan", scan), ("random", random_order), ("unkept", unkept), ("write", write), ("size", size))
+    return [
+        [
+            Side(
+                f"{what} {data}, {format}", "bytes/row" if what == "size" else "rows/s", rounds, {**asked, "rows": rows}
             )
-    return found
+            for format in formats
+            if what not in TABLES or format in TABLES[what]
+            for rows in [_rows(data, format, quick)]
+            for asked in [{"data": data, "format": format}]
+        ]
+        for data, formats in FORMATS.items()
+        for what, rounds in kinds
+    ]
 
 
 def _rows(data: str, format: str, quick: bool) -> int:
-    """A file in a tar for each row of a table takes its time: a tenth of them will do."""
-    few = TENTH if (data, format) == ("numbers", "tar") else 1
+    few = TENTH if data != "images" and format in FEW else 1
     return ROWS[data] // few // (TENTH if quick else 1)
 
 
@@ -56,6 +54,21 @@ def random_order(data: str, format: str, rows: int) -> Iterator[float]:
 
     table: Any = {"parquet": ParquetTable, "lance": LanceTable}.get(format, ArrayTable)
     return _rounds(table(kept(data, rows, format), as_="torch").shuffle().take_rows(RANDOM_BATCH), rows)
+
+
+def unkept(data: str, format: str, rows: int) -> Iterator[float]:
+    """The same of a table that keeps only what it read last."""
+    from penstock.pipes.map import ParquetTable
+
+    few = UNKEPT_BATCHES * RANDOM_BATCH
+    table = ParquetTable(kept(data, rows, format), as_="torch", cache_bytes=0)
+    batches = table.shuffle().header(few).take_rows(RANDOM_BATCH)
+
+    def work() -> float:
+        expect(sum(len(batch["id"]) for batch in batches), min(few, rows), "rows")
+        return min(few, rows)
+
+    return rates(work)
 
 
 def write(data: str, format: str, rows: int) -> Iterator[float]:
