@@ -30,6 +30,8 @@ from benchmarks import (
     b20_stores,
     b21_zarr,
     b22_parquet,
+    b23_text_columns,
+    b24_lance,
     b25_formats,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
@@ -63,6 +65,8 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B20": b20_stores.groups,
     "B21": b21_zarr.groups,
     "B22": b22_parquet.groups,
+    "B23": b23_text_columns.groups,
+    "B24": b24_lance.groups,
     "B25": b25_formats.groups,
 }
 

@@ -1,4 +1,7 @@
-"""B22: rows a second out of a Parquet file to batches of 1,024 rows in one process: numbers as tensors, and strings."""
+"""B22: rows a second out of a Parquet file to batches of 1,024 rows in one process: numbers as tensors, and strings.
+
+What workers do for it, and what memory it takes, have files of their own beside this one.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmarks import b22_parquet_memory, b22_parquet_workers
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
@@ -23,14 +27,16 @@ def groups(quick: bool) -> list[list[Side]]:
             Side("pyarrow, a bare loop", UNIT, bare, {"rows": rows}),
             Side("datasets", UNIT, hugging_face, {"rows": rows}),
             Side("torch's DataLoader over rows", UNIT, row_by_row, {"rows": rows}),
-        ]
+        ],
+        *b22_parquet_workers.groups(quick),
+        *b22_parquet_memory.groups(quick),
     ]
 
 
 def penstock(rows: int) -> Iterator[float]:
     from penstock.pipes import IterableWrapper
 
-    pipe = IterableWrapper([_file(rows)]).read_parquet(batch_size=BATCH, as_="torch")
+    pipe = IterableWrapper([table_file(rows)]).read_parquet(batch_size=BATCH, as_="torch")
     return _rounds(lambda: pipe, rows)
 
 
@@ -39,7 +45,7 @@ def bare(rows: int) -> Iterator[float]:
     import pyarrow.parquet as pq
 
     def batches() -> Iterator[Any]:
-        for batch in pq.ParquetFile(_file(rows)).iter_batches(BATCH, use_threads=False):
+        for batch in pq.ParquetFile(table_file(rows)).iter_batches(BATCH, use_threads=False):
             yield {name: batch.column(i).to_numpy(zero_copy_only=False) for i, name in enumerate(batch.schema.names)}
 
     return _rounds(batches, rows)
@@ -51,7 +57,7 @@ def hugging_face(rows: int) -> Iterator[float]:
 
     datasets.disable_progress_bars()
     cache = Path(tempfile.gettempdir()) / f"penstock-benchmark-datasets-{os.getuid()}"
-    data: Any = datasets.Dataset.from_parquet(_file(rows), cache_dir=str(cache)).with_format("torch")
+    data: Any = datasets.Dataset.from_parquet(table_file(rows), cache_dir=str(cache)).with_format("torch")
     return _rounds(lambda: data.iter(BATCH), rows)
 
 
@@ -61,7 +67,7 @@ def row_by_row(rows: int) -> Iterator[float]:
     from torch.utils.data import DataLoader, Dataset
 
     few = rows // 100
-    table = pq.read_table(_file(rows)).slice(0, few).combine_chunks()
+    table = pq.read_table(table_file(rows)).slice(0, few).combine_chunks()
     columns = {
         name: table[name].to_pylist() if name == "word" else table[name].to_numpy() for name in table.schema.names
     }
@@ -91,7 +97,7 @@ def _rounds(batches: Callable[[], Any], rows: int) -> Iterator[float]:
     return rates(work)
 
 
-def _file(rows: int) -> str:
+def table_file(rows: int) -> str:
     """An id, eight features and a short word in each row; made once, and kept."""
     import numpy as np
     import pyarrow as pa

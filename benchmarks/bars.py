@@ -140,6 +140,29 @@ BARS = (
         Bar("B22", f"read_parquet to tensors / {peer}", "penstock", (peer,), ratio=ratio)
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
     ),
+    Bar("B22", "2 workers / one process, words parsed", "2 workers, parsed", ("one process, parsed",), ratio=1.6),
+    Bar("B22", "2 workers / one process, a sum", "2 workers, a sum", ("one process, a sum",), ratio=0.9),
+    *(
+        Bar("B22", f"4 GB in row groups of 64 MB, {kind}: memory {where}", f"memory {where}, {kind}", at_most=250)
+        for kind in ("all", "filtered", "shuffled")
+        for where in ("in process", "of a worker", "beside workers")
+    ),
+    *(
+        Bar(
+            "B23",
+            f"read_{kind}_columns to tensors / pyarrow, a bare loop",
+            f"penstock {kind}",
+            (f"pyarrow {kind}, a bare loop",),
+            ratio=0.7,
+        )
+        for kind in ("csv", "jsonl")
+    ),
+    Bar("B24", "Lance, a scan / LanceDataset", "penstock scan", ("LanceDataset",), ratio=1),
+    Bar("B24", "Lance, random batches / SafeLanceDataset", "penstock random", ("SafeLanceDataset",), ratio=2),
+    *(
+        Bar("B24", f"{ours} / Lance's get_safe_loader", ours, ("get_safe_loader",), ratio=10)
+        for ours in ("penstock random, 2 workers", "penstock's get_safe_loader")
+    ),
     # What docs/formats.md prints: limits that only a fault would miss.
     *(
         Bar("B25", f"{what} {data}, {format}", f"{what} {data}, {format}", at_least=least)

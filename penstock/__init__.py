@@ -7,6 +7,7 @@ from penstock.core.bad import BadSamples
 from penstock.core.errors import (
     DecodeError,
     DifferentData,
+    ForkedProcess,
     GraphError,
     MissingExtra,
     PenstockError,
@@ -44,6 +45,7 @@ __all__ = [
     "DistributedReadingService",
     "FileLister",
     "FileOpener",
+    "ForkedProcess",
     "GraphError",
     "InProcessReadingService",
     "IterDataPipe",

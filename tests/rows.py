@@ -12,11 +12,12 @@ from typing import Any
 from unittest import mock
 
 import msgpack
+from datasets import Dataset
 from torch.utils.data import RandomSampler
 
 import rows_files
 from penstock.pipes import FileLister, IterableWrapper, SampleMultiplexer, Sampler
-from penstock.pipes.map import ArrayTable, ParquetTable, SequenceWrapper
+from penstock.pipes.map import ArrayTable, HuggingFaceTable, ParquetTable, SequenceWrapper
 from penstock.testing import Case, boom
 
 
@@ -205,6 +206,7 @@ def iter_rows(folder: Path) -> Iterator[tuple[str, Case]]:
 
 def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows of MapDataPipes, and of what leads from them to IterDataPipes."""
+    yield "HuggingFaceTable", Case(lambda: HuggingFaceTable(Dataset.from_dict({"x": [1, 2, 3]})), 3)
     yield "ArrayTable", Case(lambda: ArrayTable([{"x": str(folder / "x.npy")}]), 5)
     yield "ParquetTable", Case(lambda: ParquetTable([str(folder / "b.parquet")]), 5)
     yield "SequenceWrapper", Case(letters, 5)

@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
+import datasets
 import google_crc32c
 import lance
 import numpy as np
@@ -37,6 +38,7 @@ from penstock.pipes import (
     IoPathFileLister,
     IoPathFileOpener,
     IterableWrapper,
+    from_huggingface,
 )
 from penstock.pipes.map import ParquetTable
 from penstock.serialization.blocks import pack
@@ -64,6 +66,7 @@ def write_files(folder: Path) -> None:
     book.save(folder / "a.xlsx")
     (folder / "a.json").write_text('{"x": [1]}')
     (folder / "a.txt").write_text("text")
+    (folder / "rows.csv").write_text("x,y\n1,a\n2,b\n3,c\n4,d\n")
     (folder / "rows.jsonl").write_text('{"x": 1}\n{"x": 2}\n')
     (folder / "a.gz").write_bytes(gzip.compress(b"hello"))
     (folder / "a.bz2").write_bytes(bz2.compress(b"hello"))
@@ -107,6 +110,8 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     zarrs, parquet = str(folder / "a.zarr"), str(folder / "b.parquet")
     rows = IterableWrapper([(i, str(i)) for i in range(5)])
     yield "HuggingFaceHubReader", Case(lambda: HuggingFaceHubReader("json", data_files=str(folder / "rows.jsonl")))
+    hugging = [{"x": i, "y": str(i)} for i in range(5)]
+    yield "HuggingFaceReader", Case(lambda: from_huggingface(datasets.Dataset.from_list(hugging), batch_size=2), 3)
     yield "check_hash", Case(lambda: opened(text, length=1).check_hash(hashes), 1)
     yield "dataframe", Case(lambda: rows.dataframe(2), 3)
     yield "decompress", Case(lambda: opened(folder / "a.gz", compression=None).decompress())
@@ -131,6 +136,11 @@ def file_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     yield "read_npy", Case(lambda: IterableWrapper(npys).list_npy_rows(span=3).read_npy(batch_size=2), 3)
     yield "list_record_batches", Case(lambda: IterableWrapper([str(folder / "a.feather")]).list_record_batches(2), 2)
     yield "read_arrow", Case(lambda: IterableWrapper([str(folder / "a.feather")]).read_arrow(batch_size=1))
+    yield (
+        "read_csv_columns",
+        Case(lambda: IterableWrapper([str(folder / "rows.csv")] * 2).read_csv_columns(block_bytes=8)),
+    )
+    yield "read_jsonl_columns", Case(lambda: IterableWrapper([str(folder / "rows.jsonl")] * 2).read_jsonl_columns())
     read = lambda: IterableWrapper([parquet]).read_parquet(batch_size=2)  # noqa: E731  # of 5 rows in 2 groups
     yield "filter_rows", Case(lambda: read().filter_rows([("x", "!=", 2)]), None, lambda: read().filter_rows(boom))
     yield "rebatch", Case(lambda: read().rebatch(3))

@@ -194,6 +194,7 @@ def test_the_rows_that_pass_are_left(form: str, condition: Any) -> None:
 def test_masks_of_torch_and_arrow_are_masks() -> None:
     assert numbers(batches("torch").filter_rows(lambda one: one["x"] > 9)) == list(range(10, 18))
     assert numbers(batches("arrow").filter_rows(lambda one: pc.greater(one["x"], 9))) == list(range(10, 18))
+    assert numbers(batches("torch").filter(pc.field("x") > 9)) == list(range(10, 18))
     nulls = IterableWrapper([pa.record_batch({"x": [1, None, 3]})]).filter_rows(lambda one: pc.greater(one["x"], 1))
     assert [one["x"].to_pylist() for one in nulls] == [[3]]
 
@@ -342,7 +343,7 @@ def test_a_batch_that_fails_is_skipped_and_no_other(tmp_path: Path) -> None:
 def test_the_page_about_columns_runs_as_one_script(tmp_path: Path) -> None:
     text = (Path(__file__).parents[1] / "docs/columns.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
     script = tmp_path / "page.py"
     script.write_text("\n".join(blocks))
     done = subprocess.run(
@@ -350,3 +351,57 @@ def test_the_page_about_columns_runs_as_one_script(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert not done.stderr
+
+
+# map_batches
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_map_batches_without_a_size_maps_each_batch_of_columns(form: str) -> None:
+    batches = [batch(form, start, 3) for start in (0, 3, 6)]
+    source = IterableWrapper(batches)
+    pipe = source.map_batches(lambda b: {"twice": b["x"] if form == "arrow" else b["x"] * 2})
+    assert len(pipe) == 3
+    factor = 1 if form == "arrow" else 2
+    assert [list(b["twice"].tolist()) for b in pipe] == [[factor * (i + k) for k in range(3)] for i in (0, 3, 6)]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_map_batches_gives_a_function_the_columns_that_it_asks_for(form: str) -> None:
+    source = IterableWrapper([batch(form, 0, 3)])
+    (some,) = source.map_batches(lambda b: b, input_col=["s", "x"])
+    assert (some.schema.names if form == "arrow" else list(some)) == ["s", "x"]
+    (one,) = source.map_batches(lambda column: column, input_col="x")
+    assert one.tolist() == [0, 1, 2]
+    with pytest.raises(KeyError, match="no column 'z'"):
+        list(source.map_batches(lambda b: b, input_col="z"))
+
+
+def test_map_batches_refuses_what_is_no_batch_of_columns() -> None:
+    with pytest.raises(TypeError, match="a batch of columns is expected"):
+        list(IterableWrapper(range(3)).map_batches(lambda b: b))
+    with pytest.raises(ValueError, match="one length"):
+        list(IterableWrapper([{"x": [1], "y": [1, 2]}]).map_batches(lambda b: b))
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_map_batches_behind_a_sharding_point_keeps_the_order_of_one_process(service: str) -> None:
+    def doubled(b: Any) -> Any:
+        return {"x": b["x"] * 2}
+
+    pipe = IterableWrapper([batch("numpy", 3 * i, 3) for i in range(9)]).sharding_filter().map_batches(doubled)
+    with DataLoader2(pipe, reading_service=SERVICES[service]()) as loader:
+        assert list(chain.from_iterable(b["x"].tolist() for b in loader)) == list(range(0, 54, 2))
+    restores_at_every_index(pipe.map(lambda b: b["x"].tolist()))
+
+
+def test_map_batches_leaves_out_a_batch_that_its_function_refuses_where_it_may() -> None:
+    def picky(b: Any) -> Any:
+        if b["x"][0] == 3:
+            raise ValueError("three")
+        return b
+
+    pipe = IterableWrapper([batch("numpy", i, 3) for i in (0, 3, 6)]).map_batches(picky)
+    with DataLoader2(pipe, bad_samples=BadSamples("skip")) as loader:
+        assert [int(b["x"][0]) for b in loader] == [0, 6]
+        assert loader.stats()["skipped"] == 1

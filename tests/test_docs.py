@@ -119,8 +119,44 @@ def test_the_readmes_first_program_is_the_example_and_trains(tmp_path: Path) -> 
     assert losses[-1] < losses[0]
 
 
+def test_the_page_on_lance_runs_as_one_script_without_a_guard(tmp_path: Path) -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/lance.md").read_text(), re.M | re.S)
+    assert len(blocks) == 3
+    script = tmp_path / "page.py"
+    script.write_text("\n".join(blocks))
+    command = [sys.executable, "-W", "error", script]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_example_of_embeddings_trains_and_goes_on_as_without_a_stop(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "examples" / "embeddings.py", tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    first, second, last = ran.stdout.splitlines()
+    assert float(second.rpartition(" ")[2]) < float(first.rpartition(" ")[2])
+    assert last.endswith("as without it: True")
+
+
 def test_the_example_of_shards_goes_on_as_without_a_stop(tmp_path: Path) -> None:
     command = [sys.executable, ROOT / "examples" / "shards.py", tmp_path]
     ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines()[-1].endswith("as without it: True")
+
+
+def test_the_example_of_text_learns() -> None:
+    command = [sys.executable, "-W", "error", ROOT / "examples" / "text.py"]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert re.search(r"epoch 1: loss 0\.\d+, (9\d|100)% right", ran.stdout), ran.stdout
+
+
+def test_the_example_of_tables_trains_and_goes_on_as_without_a_stop(tmp_path: Path) -> None:
+    command = [sys.executable, ROOT / "examples" / "tabular.py", tmp_path]
+    ran = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert ran.returncode == 0, ran.stderr
+    *epochs, last = ran.stdout.splitlines()
+    losses = [float(line.rpartition(" ")[2]) for line in epochs]
+    assert len(losses) == 3 and losses[-1] < losses[0] / 2
+    assert last.endswith("as without it: True")

@@ -364,6 +364,15 @@ CASES = {
         "from torch.utils.data import DataLoader\n"
         "from penstock import functional_datapipe, IterDataPipe, MapDataPipe, DataChunk",
     ),
+    "lance's datasets and samplers": (
+        "from lance.torch.data import LanceDataset\nfrom lance.sampler import ShardedFragmentSampler as S",
+        "from penstock.lance.torch.data import LanceDataset\n"
+        "from penstock.lance.sampler import ShardedFragmentSampler as S",
+    ),
+    "lance itself stays": (
+        "import lance\nlance.write_dataset(data, 'a')\nlance.dataset('a')",
+        "import lance\nimport penstock.lance\npenstock.lance.write_dataset(data, 'a')\nlance.dataset('a')",
+    ),
     "what is not ours": (
         "import torchdata.nodes\nfrom .iter import Mapper",
         "import torchdata.nodes\nfrom .iter import Mapper",
@@ -385,6 +394,7 @@ UNMAPPED = {
     "no such pipe": ("from torchdata.datapipes.iter import NoSuchPipe", 1, "penstock has no NoSuchPipe"),
     "no such pipe, dotted": ("import torchdata.datapipes as dp\n\ndp.iter.NoSuchPipe", 3, "no NoSuchPipe"),
     "torch's old traversal": ("from torch.utils.data.graph import traverse", 1, "traverse_dps"),
+    "lance's sampling": ("from lance.sampler import maybe_sample", 1, "samples="),
     "a string": ("patch('torchdata.datapipes.iter.Mapper')", 1, "a string names"),
 }
 

@@ -32,6 +32,7 @@ SOURCES = {
     "Flattener": "datapipe",
     "FullSync": "datapipe",
     "HuggingFaceHubReader": "dataset",
+    "HuggingFaceReader": "dataset",
     "InBatchShuffler": "datapipe",
     "InMemoryCacheHolder": "source_dp",
     "IoPathFileLister": "root",

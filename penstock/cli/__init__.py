@@ -22,8 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     migrating = commands.add_parser(
         "migrate",
-        help="rewrite the imports of torchdata programs",
-        description="Rewrite the imports of torchdata's and torch's DataPipes into penstock's, and print what would "
+        help="rewrite the imports of torchdata, Squirrel and Lance programs",
+        description="Rewrite the imports of torchdata's and torch's DataPipes, of Squirrel and of Lance's datasets for "
+        "torch into penstock's, and print what would "
         "change as a diff. What has no counterpart is listed with its line, and the exit status is 2 then.",
     )
     migrating.add_argument("files", nargs="+", metavar="FILE", help="a Python file, or a folder of them")

@@ -1,4 +1,4 @@
-"""What a name of torchdata's, of Squirrel's, or of torch's DataPipes, is called in penstock.
+"""What a name of torchdata's, of Squirrel's, of Lance's datasets, or of torch's DataPipes, is called in penstock.
 
 Whether penstock has a name is asked of penstock itself, so this table says only where to look.
 """
@@ -74,6 +74,9 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "squirrel.store": ("penstock.stores",),
     **dict.fromkeys(("squirrel.artifact_manager", "squirrel.benchmark", "squirrel.dataset", "squirrel.zarr"), ()),
     "squirrel.zarr.group": ("penstock.stores",),
+    "lance": ("penstock.lance",),
+    "lance.sampler": ("penstock.lance.sampler",),
+    "lance.torch.data": ("penstock.lance.torch.data",),
     "torch.utils.data.datapipes": (_PIPES, _MAPS),
     "torch.utils.data.datapipes.datapipe": ("penstock",),
     "torch.utils.data.datapipes.iter": (_PIPES,),
@@ -82,8 +85,11 @@ _WHERE: dict[str, tuple[str, ...]] = {
     "torch.utils.data.graph_settings": ("penstock.graph",),
     "torch.utils.data": ("penstock",),
 }
-# Of these modules only some names are meant; the others are torch's, and stay.
-_ONLY = {"torch.utils.data": {"IterDataPipe", "MapDataPipe", "DFIterDataPipe", "DataChunk", "functional_datapipe"}}
+# Of these modules only some names are meant; the others are torch's or Lance's own, and stay.
+_ONLY = {
+    "torch.utils.data": {"IterDataPipe", "MapDataPipe", "DFIterDataPipe", "DataChunk", "functional_datapipe"},
+    "lance": {"write_dataset"},
+}
 
 _RENAMED = {"_find_replicable_branches": "find_replicable_branches"}
 
@@ -103,6 +109,8 @@ _INSTEAD = {
     "hookimpl": "a plugin's hooks are plain functions, penstock_drivers and penstock_sources (docs/catalog.md)",
     "SquirrelGroup": "penstock.stores.get_group gives a zarr.Group whose keys() take one listing",
     "squirrel_plugin_manager": "use register_driver, register_source, list_driver_names or Catalog.from_plugins",
+    "maybe_sample": "LanceDataset has samples=, and LanceTable(...).shuffle().header(n) gives n rows",
+    "TensorDataset": "torch.utils.data.TensorDataset with a BatchSampler gives batches of a tensor",
     "DFIterDataPipe": "pipes of data frames are plain IterDataPipes",
 }
 

@@ -651,17 +651,17 @@ class IterFluent(Generic[T_co]):
 
     def map_batches(
         self,
-        fn: Callable[[list[Any]], Iterable[U]],
-        batch_size: int,
+        fn: Callable[[Any], Any],
+        batch_size: int | None = None,
         input_col: Columns | None = None,
         *,
         name: str | None = None,
-    ) -> IterDataPipe[U]:
-        """Turn each ``batch_size`` items into those of ``fn(batch)``, one by one (functional name: ``map_batches``).
+    ) -> IterDataPipe[Any]:
+        """Call ``fn`` with each batch: of columns, or of ``batch_size`` items (functional name: ``map_batches``).
 
         See `penstock.pipes.batch_mapper.BatchMapper`.
         """
-        made: IterDataPipe[U] = self._make("map_batches", name, fn, batch_size, input_col)
+        made: IterDataPipe[Any] = self._make("map_batches", name, fn, batch_size, input_col)
         return made
 
     def max_token_bucketize(
@@ -978,6 +978,45 @@ class IterFluent(Generic[T_co]):
         )
         return made
 
+    def read_csv_columns(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        schema: Any = None,
+        names: Sequence[str] | None = None,
+        delimiter: str = ",",
+        quote: str | None = '"',
+        convert: Mapping[str, Any] | None = None,
+        block_bytes: int = 1 << 20,
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read CSV files: ``url`` becomes batches of their columns (functional name: ``read_csv_columns``).
+
+        See `penstock.pipes.csv_columns.CSVColumnsReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_csv_columns",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            schema=schema,
+            names=names,
+            delimiter=delimiter,
+            quote=quote,
+            convert=convert,
+            block_bytes=block_bytes,
+            storage_options=storage_options,
+            conversion=conversion,
+        )
+        return made
+
     def read_excel(
         self, sheet: str | None = None, *, storage_options: dict[str, Any] | None = None, name: str | None = None
     ) -> IterDataPipe[dict[str, Any]]:
@@ -1053,6 +1092,37 @@ class IterFluent(Generic[T_co]):
         """
         made: IterDataPipe[Any] = self._make(
             "read_jsonl", name, storage_options=storage_options, object_hook=object_hook
+        )
+        return made
+
+    def read_jsonl_columns(
+        self,
+        columns: Sequence[str] | None = None,
+        filter: Condition | None = None,
+        *,
+        batch_size: int | None = None,
+        as_: Literal["numpy", "torch", "arrow"] = "numpy",
+        schema: Any = None,
+        block_bytes: int = 1 << 20,
+        storage_options: dict[str, Any] | None = None,
+        conversion: Conversion | None = None,
+        name: str | None = None,
+    ) -> IterDataPipe[Any]:
+        """Read JSON lines: ``url`` becomes batches of columns, one for each key (functional name: ``read_jsonl_columns``).
+
+        See `penstock.pipes.jsonl_columns.JsonLinesColumnsReader`.
+        """
+        made: IterDataPipe[Any] = self._make(
+            "read_jsonl_columns",
+            name,
+            columns,
+            filter,
+            batch_size=batch_size,
+            as_=as_,
+            schema=schema,
+            block_bytes=block_bytes,
+            storage_options=storage_options,
+            conversion=conversion,
         )
         return made
 

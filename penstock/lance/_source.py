@@ -10,7 +10,7 @@ from penstock.core.errors import GraphError
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.stream import State, Stream, sequence_stream
 from penstock.lance._plan import Batches, Order, Plan, Shuffled, Strided
-from penstock.lance.sampler import Planner, Salt, Sampler
+from penstock.lance._planner import Planner, Salt, Sampler
 from penstock.pipes._lance import LanceData
 from penstock.pipes._own_share import OwnShare, torch_rank, torch_worker
 from penstock.pipes._taking import taking

@@ -12,9 +12,10 @@ from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe
 from penstock.core.stream import State, Stream
 from penstock.lance._cache import cached
+from penstock.lance._planner import Planner, Sampler
+from penstock.lance._sharded import ShardedBatchSampler, ShardedFragmentSampler
 from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, Ranks, Scanned
 from penstock.lance.collate import Batch, know_collate
-from penstock.lance.sampler import Planner, Sampler, ShardedBatchSampler, ShardedFragmentSampler
 from penstock.pipes._lance import LanceData
 from penstock.pipes._tensors_later import leaves_from
 from penstock.pipes.map.lance_table import LanceTable

@@ -14,6 +14,7 @@ from penstock.pipes.collator import Collator
 from penstock.pipes.column_steps import ColumnSelector, RowUnpacker, ToNumpy, ToTensors
 from penstock.pipes.columnar import Rows2Columnar
 from penstock.pipes.combining import Concater, Zipper
+from penstock.pipes.csv_columns import CSVColumnsReader
 from penstock.pipes.csv_parser import CSVDictParser, CSVParser
 from penstock.pipes.cycler import Cycler
 from penstock.pipes.dataframe_maker import DataFrameMaker
@@ -33,10 +34,12 @@ from penstock.pipes.hash_checker import HashChecker
 from penstock.pipes.header import Header
 from penstock.pipes.http_reader import GDriveReader, HttpReader, OnlineReader
 from penstock.pipes.huggingface import HuggingFaceHubReader
+from penstock.pipes.huggingface_columns import HuggingFaceReader, from_huggingface
 from penstock.pipes.in_batch_shuffler import InBatchShuffler
 from penstock.pipes.index_adder import IndexAdder
 from penstock.pipes.iopath_files import IoPathFileLister, IoPathFileOpener, IoPathSaver
 from penstock.pipes.json_parser import JsonParser
+from penstock.pipes.jsonl_columns import JsonLinesColumnsReader
 from penstock.pipes.jsonl_parser import JsonLinesParser
 from penstock.pipes.key_zipper import IterKeyZipper, MapKeyZipper
 from penstock.pipes.lance_reader import FragmentLister, LanceReader
@@ -102,6 +105,7 @@ __all__ = [
     "Batcher",
     "BucketBatcher",
     "Bz2FileLoader",
+    "CSVColumnsReader",
     "CSVDictParser",
     "CSVParser",
     "Collator",
@@ -136,6 +140,7 @@ __all__ = [
     "Header",
     "HttpReader",
     "HuggingFaceHubReader",
+    "HuggingFaceReader",
     "InBatchShuffler",
     "InMemoryCacheHolder",
     "IndexAdder",
@@ -145,6 +150,7 @@ __all__ = [
     "IterDataPipe",
     "IterKeyZipper",
     "IterableWrapper",
+    "JsonLinesColumnsReader",
     "JsonLinesParser",
     "JsonLinesReader",
     "JsonParser",
@@ -215,5 +221,6 @@ __all__ = [
     "ZipArchiveLoader",
     "Zipper",
     "ZipperLongest",
+    "from_huggingface",
     "functional_datapipe",
 ]

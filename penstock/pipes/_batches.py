@@ -5,6 +5,7 @@ A dict's columns may be dicts in turn (structs). All columns of a batch have one
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -15,6 +16,7 @@ __all__ = [
     "joined",
     "ready_for_tensors",
     "row_count",
+    "row_numbers",
     "rows_of",
     "selected",
     "sliced",
@@ -107,6 +109,21 @@ def joined(batches: Sequence[Any]) -> Any:
     import numpy as np
 
     return np.concatenate(batches)
+
+
+def row_numbers(indices: Any, count: int) -> Any:
+    """Return the numbers of rows as an array of int64; below 0 they count from the end. IndexError for one too many."""
+    import numpy as np
+
+    if isinstance(indices, (range, np.ndarray)):
+        rows = np.array(indices, np.int64)
+    else:
+        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
+    wrong = rows[(rows >= count) | (rows < -count)]
+    if len(wrong):
+        raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
+    rows[rows < 0] += count
+    return rows
 
 
 def selected(batch: Any, columns: Sequence[str]) -> Any:

@@ -11,11 +11,14 @@ from typing import Any, Protocol, runtime_checkable
 from penstock.core.errors import DecodeError
 from penstock.files.ranged_file import RangedFile
 from penstock.files.remote import connected, ranged
+from penstock.pipes._chunk_check import check_chunks, chunks_of
+from penstock.pipes._condition import columns_of
 
+__all__ = ["ArrowFile", "ParquetFile", "TableFile", "TypelessFile", "naming"]
 __all__ = ["ArrowFile", "ParquetFile", "TableFile", "Versioned", "naming"]
 
 _Read = Callable[[int, int], bytes]
-_STREAMED_BYTES = 2 << 20  # column chunks above this are read piece by piece, where that takes no requests
+_STREAMED_BYTES = 8 << 20  # row groups above this are read piece by piece, where that takes no requests
 _PIECE_BYTES = 1 << 20
 
 
@@ -28,9 +31,11 @@ class TableFile(Protocol):
         unit: what such a part is called.
     """
 
-    schema: Any
     groups: int
     unit: str
+
+    @property
+    def schema(self) -> Any: ...
 
     def rows(self, group: int) -> int | None:
         """Return how many rows a group has, None if that is known only when it is read."""
@@ -50,6 +55,19 @@ class TableFile(Protocol):
 
     def close(self) -> None:
         """Close the file."""
+        ...
+
+
+@runtime_checkable
+class TypelessFile(Protocol):
+    """What a `TableFile` of text has as well: no types, and groups that are numbered by their first bytes."""
+
+    def begin(self, first: Any, stop: int | None) -> None:
+        """Take over the types of the first file, a schema, where they are known; and go no further than ``stop``."""
+        ...
+
+    def after(self, group: int) -> int:
+        """Return the number of the group behind the one that was read last."""
         ...
 
 
@@ -114,8 +132,8 @@ class ParquetFile:
         with naming(url):
             if footer is None:
                 footer = read().metadata
-            chunks = [footer.row_group(0).column(i) for i in range(footer.num_columns)] if footer.num_row_groups else []
-            large = any(chunk.total_compressed_size > _STREAMED_BYTES for chunk in chunks)
+                _check_rows(url, footer)
+            large = footer.num_row_groups > 0 and footer.row_group(0).total_byte_size > _STREAMED_BYTES
             streamed = large and not isinstance(self._file, RangedFile)
             self._parquet = read(metadata=footer, buffer_size=_PIECE_BYTES if streamed else 0)
             self.schema = self._parquet.schema_arrow
@@ -133,6 +151,7 @@ class ParquetFile:
         import pyarrow.dataset as ds
 
         with naming(self._url):
+            check_chunks(self.footer, range(self.groups), columns_of(expression, self.schema, self._url))
             fragment = ds.ParquetFileFormat().make_fragment(self._handle)
             return [group.id for group in fragment.subset(expression, schema=self.schema).row_groups]
 
@@ -156,17 +175,24 @@ class ParquetFile:
 
     def _ranges(self, group: int, names: Sequence[str]) -> Iterator[tuple[int, int]]:
         """Yield where the columns' chunks lie in the file."""
-        found, wanted = self.footer.row_group(group), set(names)
-        for i in range(found.num_columns):
+        check_chunks(self.footer, [group], names)
+        found = self.footer.row_group(group)
+        for i in chunks_of(self.footer, names):
             chunk = found.column(i)
-            if chunk.path_in_schema in wanted or chunk.path_in_schema.partition(".")[0] in wanted:
-                pages = chunk.dictionary_page_offset
-                start = chunk.data_page_offset if pages is None else min(pages, chunk.data_page_offset)
-                yield start, start + chunk.total_compressed_size
+            pages = chunk.dictionary_page_offset
+            start = chunk.data_page_offset if pages is None else min(pages, chunk.data_page_offset)
+            yield start, start + chunk.total_compressed_size
 
     def close(self) -> None:
         self._handle.close()
         self._file.close()
+
+
+def _check_rows(url: str, footer: Any) -> None:
+    """Raise DecodeError where a footer contradicts itself: nothing in it has a checksum, and rows would be missing."""
+    found = sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups))
+    if found != footer.num_rows:
+        raise DecodeError(f"{url}: its footer says {footer.num_rows} rows, and its row groups {found}")
 
 
 class ArrowFile:

@@ -25,7 +25,7 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._batches import sliced
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
 from penstock.pipes._nested import nested_parts
-from penstock.pipes._table_files import TableFile, Versioned, naming
+from penstock.pipes._table_files import TableFile, TypelessFile, Versioned, naming
 from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
 from penstock.pipes.wrapper import IterableWrapper
 
@@ -108,6 +108,7 @@ class _Run:
         self._pipe, self._ctx = pipe, ctx
         self._expression = None if pipe.condition is None else as_expression(pipe.condition)
         self._schema: Any = None
+        self._types: Any = None  # of all columns of the first file
         self._plain = False  # whether columns take about as much memory converted as they do in Arrow
         conversion = pipe.conversion or Conversion()
         self._later = pipe.as_ == "torch" and leaves_from(ctx, pipe)
@@ -121,6 +122,10 @@ class _Run:
         about = self._about(url)
         file = self._opened(url, about)
         try:
+            if self._schema is None:
+                self._ask_first(url)
+            if isinstance(file, TypelessFile):
+                file.begin(self._types, stop)
             if about.names is None:
                 self._check(url, file, about)
             _check_span(url, file, start, stop, place)
@@ -171,12 +176,12 @@ class _Run:
     def filters(self) -> bool:
         return self._expression is not None
 
-    def lost(self, url: str, group: int, error: Exception) -> Lossy:
+    def lost(self, url: str, span: tuple[int, int | None], error: Exception) -> Lossy:
         """Return the hole that stands for the rest of a group; raise the error where nothing may be lost."""
         bad = self._ctx.bad
         if bad is None:
             raise error
-        return Lossy(HOLE, [bad.loss([url, group, group + 1], error, self._ctx.place(self._pipe))])
+        return Lossy(HOLE, [bad.loss([url, *span], error, self._ctx.place(self._pipe))])
 
     def _opened(self, url: str, about: _About) -> TableFile:
         bad, loose = self._ctx.bad, self._ctx.loose
@@ -188,13 +193,10 @@ class _Run:
         """Find out which columns to read of a file, and whether it has them."""
         there = file.schema.names
         if self._schema is None:
-            self._ask_first(url)
-        found = wanted_schema(url, file.schema, self._pipe.columns)
-        if self._schema is None:
-            self._schema, self.first = found, self.first or url
-            self._plain = all(_is_plain(field.type) for field in found)
+            if not self._learned(url, file):
+                return
         else:
-            check_same(url, found, self.first, self._schema)
+            check_same(url, wanted_schema(url, file.schema, self._pipe.columns), self.first, self._schema)
         names = self._schema.names
         if self._expression is not None:
             looked_at = columns_of(self._expression, file.schema, url)
@@ -204,6 +206,15 @@ class _Run:
         about.read = [*names, *(name for name in there if name in looked_at and name not in names)]
         about.names = names
 
+    def _learned(self, url: str, file: TableFile) -> bool:
+        """Take a file for the first one. One without rows that would have to guess its types is none."""
+        found = wanted_schema(url, file.schema, self._pipe.columns)
+        if isinstance(file, TypelessFile) and not file.groups:
+            return False
+        self._schema, self._types, self.first = found, file.schema, url
+        self._plain = all(_is_plain(field.type) for field in found)
+        return True
+
     def _ask_first(self, url: str) -> None:
         """Ask the first file for the schema, unless it is the one that is being opened anyway, or cannot be read."""
         for first in listed_urls(self._pipe.source_datapipe) if self.first is None else [self.first]:
@@ -211,9 +222,8 @@ class _Run:
                 return
             try:
                 with closing(self._opened(first, self._about(first))) as file:
-                    self._schema, self.first = wanted_schema(first, file.schema, self._pipe.columns), first
-                    self._plain = all(_is_plain(field.type) for field in self._schema)
-                return
+                    if self._learned(first, file):
+                        return
             except (DecodeError, OSError):
                 if self.first is not None:
                     raise
@@ -248,14 +258,15 @@ class _Part:
 
     def _items(self, run: _Run, url: str, file: TableFile, about: _About, stop: int | None) -> Iterator[Any]:
         try:
-            while (group := self._place[0]) < (file.groups if stop is None else min(stop, file.groups)):
+            while (group := self._place[0]) < (end := file.groups if stop is None else min(stop, file.groups)):
                 hole = None
                 if about.kept is None or group in about.kept:
                     try:
                         yield from self._group(run, url, file, about, group)
                     except (DecodeError, OSError) as error:
-                        hole = run.lost(url, group, error)
-                self._place = [group + 1, 0]
+                        behind = _behind(file, group)
+                        hole = run.lost(url, (group, behind if behind < end else stop), error)
+                self._place = [min(_behind(file, group), end), 0]
                 if hole is not None:
                     yield hole
         finally:
@@ -292,6 +303,10 @@ def span_of(item: Any) -> tuple[str, int, int | None]:
     if isinstance(item, (str, os.PathLike)):
         return os.fspath(item), 0, None
     raise TypeError(f"a path or URL, or a span of groups (url, start, stop), is expected, but got {item!r:.200}")
+
+
+def _behind(file: TableFile, group: int) -> int:
+    return file.after(group) if isinstance(file, TypelessFile) else group + 1
 
 
 def _is_plain(kind: Any) -> bool:

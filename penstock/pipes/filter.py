@@ -11,6 +11,7 @@ from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._columns import Columns, check_columns, pick
+from penstock.pipes.row_filter import filtered_rows
 
 T = TypeVar("T")
 
@@ -21,7 +22,8 @@ class Filter(IterDataPipe[T]):
 
     Args:
         datapipe: the source.
-        filter_fn: the function. Its result counts by truth, as with Python's ``filter``.
+        filter_fn: the function. Its result counts by truth, as with Python's ``filter``. A
+            `pyarrow.compute.Expression` keeps the rows of batches of columns, as ``filter_rows`` does.
         input_col: the columns of an item that ``filter_fn`` gets; the whole item unless given.
 
     State: none of its own.
@@ -42,12 +44,16 @@ class Filter(IterDataPipe[T]):
         self, datapipe: IterDataPipe[T], filter_fn: Callable[..., Any], input_col: Columns | None = None
     ) -> None:
         datapipe = check_source(self, datapipe)
-        check_columns(filter_fn, input_col)
+        self._of_rows = type(filter_fn).__name__ == "Expression"
+        if not self._of_rows or input_col is not None:
+            check_columns(filter_fn, input_col)
         self.datapipe = datapipe
         self.filter_fn = filter_fn
         self.input_col = input_col
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
+        if self._of_rows:
+            return filtered_rows(self, self.datapipe, self.filter_fn, ctx, state)
         up = ctx.build(self.datapipe, state, holes=True)
         fn, columns = self.filter_fn, self.input_col
         if ctx.bad is not None:

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sized
 from typing import Any
 
 from penstock.core.context import Context
-from penstock.core.errors import MissingExtra, StateError
+from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.stream import State, Stream, consume, counted, sequence_stream
+from penstock.pipes._huggingface import imported
 
 
 class HuggingFaceHubReader(IterDataPipe[dict[str, Any]]):
@@ -75,10 +76,7 @@ def _is_indexed(rows: object) -> bool:
 def _loaded(name: object, options: dict[str, Any]) -> Any:
     if not isinstance(name, str):
         raise TypeError(f"the name of a data set, of type str, is expected, but got {type(name).__name__}")
-    try:
-        import datasets
-    except ImportError:
-        raise MissingExtra("reading this needs datasets: pip install 'penstock[huggingface]'") from None
+    datasets = imported()
     if os.path.isdir(name) and {"state.json", "dataset_dict.json"} & set(os.listdir(name)):
         found = datasets.load_from_disk(name)
         wanted = options.get("split")

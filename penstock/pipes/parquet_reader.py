@@ -84,8 +84,8 @@ class ParquetReader(TableReader):
     shuffled and dealt to workers.
 
     Only the columns that are asked for, and those that the filter looks at, are read; and no row group in which, by its
-    statistics, no row passes. One row group's column chunks are in memory at a time; of a local file, those above 2 MiB
-    only in part.
+    statistics, no row passes. One row group's column chunks are in memory at a time; of a local file, those of row
+    groups above 8 MiB only in part.
 
     Args:
         source_datapipe: paths or URLs, of any kind that fsspec knows, or spans: ``(url, first, stop)``.

@@ -7,11 +7,13 @@ from typing import Any
 
 from penstock.core.bad import DROPPED
 from penstock.core.context import Context
-from penstock.core.pipe import IterDataPipe, check_source
+from penstock.core.pipe import IterDataPipe, Pipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import is_record_batch, row_count, taken
 from penstock.pipes._condition import Condition, as_expression, check_condition
+
+__all__ = ["RowFilter", "filtered_rows"]
 
 
 @functional_datapipe("filter_rows")
@@ -50,22 +52,28 @@ class RowFilter(IterDataPipe[Any]):
         self.condition = condition if _is_function(condition) else check_condition(condition)
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        condition = self.condition
-        if _is_function(condition):
-            function: Any = condition
-            rows: Callable[[Any], Any] = lambda batch: _rows_of_mask(function(batch), row_count(batch))  # noqa: E731
-        else:
-            expression = as_expression(condition)
-            rows = lambda batch: _rows_of_expression(expression, batch)  # noqa: E731
+        return filtered_rows(self, self.source_datapipe, self.condition, ctx, state)
 
-        def kept(batch: Any) -> Any:
-            found = rows(batch)
-            if len(found) == row_count(batch):
-                return batch if len(found) else DROPPED
-            return taken(batch, found) if len(found) else DROPPED
 
-        up, kept = ctx.build(self.source_datapipe, state, holes=True), ctx.guarded(self, kept)
-        return up.onward(left for batch in up.it if (left := kept(batch)) is not DROPPED)
+def filtered_rows(
+    pipe: Pipe, source: IterDataPipe[Any], condition: Condition | Callable[[Any], Any], ctx: Context, state: State
+) -> Stream[Any]:
+    """Return the stream of a source's batches without the rows for which a condition does not hold."""
+    if _is_function(condition):
+        function: Any = condition
+        rows: Callable[[Any], Any] = lambda batch: _rows_of_mask(function(batch), row_count(batch))  # noqa: E731
+    else:
+        expression = as_expression(condition)
+        rows = lambda batch: _rows_of_expression(expression, batch)  # noqa: E731
+
+    def kept(batch: Any) -> Any:
+        found = rows(batch)
+        if len(found) == row_count(batch):
+            return batch if len(found) else DROPPED
+        return taken(batch, found) if len(found) else DROPPED
+
+    up, kept = ctx.build(source, state, holes=True), ctx.guarded(pipe, kept)
+    return up.onward(left for batch in up.it if (left := kept(batch)) is not DROPPED)
 
 
 def _is_function(condition: Any) -> bool:

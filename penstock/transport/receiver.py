@@ -12,7 +12,7 @@ from typing import Any
 from penstock.transport.arena import Arena
 from penstock.transport.lending import Lender
 from penstock.transport.record import Record
-from penstock.transport.wire import CHUNK, COMMAND, ENTRY, HEAD, INLINE, NO_SLOT, Disconnected, Message
+from penstock.transport.wire import CHUNK, COMMAND, HEAD, INLINE, NO_SLOT, Disconnected, Message, table
 
 __all__ = ["Receiver"]
 
@@ -130,7 +130,7 @@ class Receiver:
             head = HEAD.unpack_from(self._inbox, self._begin)
             kind, count, its_epoch, slot, slot_bytes, data_bytes, inline_bytes, items = head
             begin = self._begin + HEAD.size
-            total = HEAD.size + count * ENTRY.size + data_bytes + inline_bytes
+            total = HEAD.size + table(count).size + data_bytes + inline_bytes
             if have < total:
                 if total > len(self._inbox):
                     self._inbox.extend(bytes(total - len(self._inbox) + CHUNK))
@@ -146,15 +146,16 @@ class Receiver:
                 self._lender.discard(slot)
 
     def _content(self, begin: int, count: int, slot: int, slot_bytes: int, data_bytes: int, inline_bytes: int) -> Any:
-        data_at = begin + count * ENTRY.size
-        table = [ENTRY.unpack_from(self._inbox, begin + i * ENTRY.size) for i in range(count)]
-        data: Any = memoryview(self._inbox)[data_at : data_at + data_bytes]
-        inline = memoryview(
-            bytearray(memoryview(self._inbox)[data_at + data_bytes : data_at + data_bytes + inline_bytes])
-        )
+        form = table(count)
+        inbox = memoryview(self._inbox)
+        data_at = begin + form.size
+        inline_at = data_at + data_bytes
+        data: Any = inbox[data_at:inline_at]
+        inline = memoryview(bytearray(inbox[inline_at : inline_at + inline_bytes]))
         lent = None if slot == NO_SLOT else self._lender.view(slot, slot_bytes).data
         buffers = []
-        for offset, size in table:
+        places = iter(form.unpack_from(inbox, begin))
+        for offset, size in zip(places, places, strict=True):
             if offset & INLINE:
                 offset &= ~INLINE
                 buffers.append(inline[offset : offset + size])
@@ -167,3 +168,4 @@ class Receiver:
             return pickle.loads(data, buffers=buffers)
         finally:
             data.release()
+            inbox.release()

@@ -13,9 +13,22 @@ from penstock.core.errors import TransportError
 from penstock.transport.arena import RECORD_BYTES, Arena
 from penstock.transport.codec import encode
 from penstock.transport.slots import Slots
-from penstock.transport.wire import CHUNK, COMMAND, ENTRY, HEAD, INLINE, INLINE_BYTES, NO_SLOT, Disconnected, padded
+from penstock.transport.wire import (
+    ALIGN,
+    CHUNK,
+    COMMAND,
+    HEAD,
+    INLINE,
+    INLINE_BYTES,
+    NO_SLOT,
+    Disconnected,
+    padded,
+    table,
+)
 
 __all__ = ["Sender"]
+
+_PADDING = bytes(ALIGN)
 
 
 class Sender:
@@ -26,7 +39,8 @@ class Sender:
         self._arena = arena
         self._slots = Slots(RECORD_BYTES, arena.size)
         self._most = (arena.size - RECORD_BYTES) // 2  # bytes of a batch
-        self._base = _address(memoryview(arena.map))
+        self._memory = memoryview(arena.map)
+        self._base = _address(self._memory)
         self._lock = threading.RLock()
         self._inbox = bytearray()
         self._open: int | None = None  # the slot that `empty` gives room from
@@ -40,6 +54,7 @@ class Sender:
     def close(self) -> None:
         """Close the socket and the arena."""
         self._sock.close()
+        self._memory.release()
         self._arena.close()
 
     def fileno(self) -> int:
@@ -84,25 +99,30 @@ class Sender:
             kept = (self._open, self._used)
             if beside:
                 self._open, self._used = None, 0
-            slot, table, inline = self._placed(views)
+            slot, places, inline, inline_bytes = self._placed(views)
             size = NO_SLOT if slot is None else self._slots.size_of(slot)
-            inline_bytes = sum(map(len, inline))
             at = NO_SLOT if slot is None else slot
             head = HEAD.pack(kind, len(views), epoch, at, size, len(data), inline_bytes, count)
-            parts = [head, *(ENTRY.pack(*entry) for entry in table), data, *inline]
+            parts = [head, table(len(views)).pack(*places), data, *inline]
             self._write(b"".join(parts) if inline_bytes + len(data) <= 2 * INLINE_BYTES else parts)
             self.sent += count
             self._open, self._used = kept if beside else (None, 0)
         return whole
 
-    def _placed(self, views: list[memoryview]) -> tuple[int | None, list[tuple[int, int]], list[Any]]:
-        """Put each buffer into the slot or into the message."""
-        import numpy as np
+    def _placed(self, views: list[memoryview]) -> tuple[int | None, list[int], list[Any], int]:
+        """Put each buffer into the slot or into the message; return the table, and what goes inline.
 
-        total = sum(padded(view.nbytes) for view in views)
+        A batch of columns has a dozen buffers of a few KB, so what is done for each of them counts.
+        """
+        sizes = [view.nbytes for view in views]
+        whole = [-(-size // ALIGN) * ALIGN for size in sizes]  # `padded`, without a call for each
+        total = sum(whole)
         slot = self._open
-        inside = [None if slot is None else self._inside(slot, view) for view in views]
-        outside = sum(padded(view.nbytes) for view, at in zip(views, inside, strict=True) if at is None)
+        inside: list[int | None] = [None] * len(views)
+        outside = total
+        if slot is not None:
+            inside = [self._inside(slot, view) for view in views]
+            outside = sum(size for size, at in zip(whole, inside, strict=True) if at is None)
         fits = slot is not None and self._used + outside <= self._slots.size_of(slot)
         if not fits and outside > INLINE_BYTES:
             self._typical = max(self._typical, total)
@@ -112,26 +132,34 @@ class Sender:
                     self._slots.give(slot)  # its arrays are copied below, before anything can be put there
                 slot, self._used, inside, fits = fresh, 0, [None] * len(views), True
         self._typical = max(self._typical, total)
-        table: list[tuple[int, int]] = []
+        places: list[int] = []
         inline: list[Any] = []
         at_inline = 0
-        for view, at in zip(views, inside, strict=True):
-            if at is None and fits:
+        for view, size, room, at in zip(views, sizes, whole, inside, strict=True):
+            if at is not None or fits:
                 assert slot is not None
-                at = slot + self._used
-                np.frombuffer(self._arena.map, np.uint8, view.nbytes, at)[:] = np.frombuffer(view, np.uint8)
-                self._used = padded(self._used + view.nbytes)
-            if at is None:
-                table.append((at_inline | INLINE, view.nbytes))
-                inline += [view, bytes(padded(view.nbytes) - view.nbytes)]
-                at_inline += padded(view.nbytes)
+                if at is None:
+                    at = slot + self._used
+                    self._copy(view, size, at)
+                    self._used += room
+                places += (at - slot, size)
             else:
-                assert slot is not None
-                table.append((at - slot, view.nbytes))
+                places += (at_inline | INLINE, size)
+                inline += (view, _PADDING[: room - size])
+                at_inline += room
         if slot is not None and len(inline) == 2 * len(views):
             self._slots.give(slot)
             slot = None
-        return slot, table, inline
+        return slot, places, inline, at_inline
+
+    def _copy(self, view: memoryview, size: int, at: int) -> None:
+        if size <= INLINE_BYTES:
+            self._memory[at : at + size] = view
+        else:
+            import numpy as np
+
+            # The other threads may run meanwhile, which they may not in the line above.
+            np.frombuffer(self._memory, np.uint8, size, at)[:] = np.frombuffer(view, np.uint8)
 
     def _inside(self, slot: int, view: memoryview) -> int | None:
         if not view.nbytes:

@@ -14,14 +14,15 @@ ahead), and which slots have come back. No lock and no queue is shared: a worker
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 from penstock.transport.arena import ALIGN
 
 __all__ = [
+    "ALIGN",
     "CHUNK",
     "COMMAND",
-    "ENTRY",
     "HEAD",
     "INLINE",
     "INLINE_BYTES",
@@ -29,10 +30,10 @@ __all__ = [
     "Disconnected",
     "Message",
     "padded",
+    "table",
 ]
 
 HEAD = struct.Struct("<BxHIQQIII")
-ENTRY = struct.Struct("<QQ")
 INLINE: Final = 1 << 63
 NO_SLOT: Final = (1 << 64) - 1
 INLINE_BYTES: Final = 64 << 10  # up to here, a copy through the socket costs less than a slot's round trip
@@ -55,3 +56,9 @@ class Message(NamedTuple):
 def padded(size: int) -> int:
     """Return ``size`` up to the next place where a buffer may begin."""
     return -(-size // ALIGN) * ALIGN
+
+
+@lru_cache(64)
+def table(count: int) -> struct.Struct:
+    """Return the table of so many buffers: an offset and a size for each."""
+    return struct.Struct(f"<{2 * count}Q")

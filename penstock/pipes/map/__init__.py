@@ -7,6 +7,7 @@ from penstock.pipes.map.array_table import ArrayTable
 from penstock.pipes.map.batcher import Batcher
 from penstock.pipes.map.cache import InMemoryCacheHolder
 from penstock.pipes.map.combining import Concater, Zipper
+from penstock.pipes.map.huggingface_table import HuggingFaceTable
 from penstock.pipes.map.lance_table import LanceTable
 from penstock.pipes.map.mapper import Mapper
 from penstock.pipes.map.parquet_table import ParquetTable
@@ -21,6 +22,7 @@ __all__ = [
     "Batcher",
     "Concater",
     "DataChunk",
+    "HuggingFaceTable",
     "InMemoryCacheHolder",
     "IterToMapConverter",
     "LanceTable",

@@ -6,13 +6,12 @@ while there is room.
 
 from __future__ import annotations
 
-import operator
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol
 
-from penstock.pipes._batches import joined, taken
+from penstock.pipes._batches import joined, row_numbers, taken
 
 __all__ = ["Groups", "Source"]
 
@@ -66,12 +65,7 @@ class Groups:
         import numpy as np
 
         starts = self.starts()
-        count = int(starts[-1])
-        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
-        wrong = rows[(rows >= count) | (rows < -count)]
-        if len(wrong):
-            raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
-        rows[rows < 0] += count
+        rows = row_numbers(indices, int(starts[-1]))
         if not len(rows):
             return self._source.none()
         if len(starts) == 2:

@@ -1,0 +1,76 @@
+"""B22, from workers: the rows a second of two workers against those of one process, with work for each row and without.
+
+Both sides read the same row groups, with pyarrow's own threads off, and give dicts of tensors. The work is of two
+kinds: *parsed* takes each word apart in Python, some microseconds a row, and *a sum* adds two columns, next to nothing.
+What comes from workers is made there, sent, and made again in the trainer: on two cores the trainer's share is taken
+from its two workers, so that work which costs less than the sending is done best where its result is wanted.
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from typing import Any
+
+from benchmarks._pair import Side
+from benchmarks._side import expect, rates
+
+BATCH = 1024
+UNIT = "rows/s"
+WORD = re.compile(r"([a-z]+)(\d+)")
+
+
+def groups(quick: bool) -> list[list[Side]]:
+    rows = 200_000 if quick else 2_000_000
+    return [
+        [
+            Side(f"{who}, {work}", UNIT, read, {"rows": rows, "work": work, "workers": workers})
+            for who, workers in (("one process", 0), ("2 workers", 2))
+        ]
+        for work in ("parsed", "a sum")
+    ]
+
+
+def read(rows: int, work: str, workers: int) -> Iterator[float]:
+    from benchmarks.b22_parquet import table_file
+    from penstock import DataLoader2, MultiProcessingReadingService
+    from penstock.pipes import IterableWrapper
+
+    pipe = IterableWrapper([table_file(rows)]).list_row_groups().sharding_filter().read_parquet(batch_size=BATCH)
+    pipe = pipe.map_batches(parsed if work == "parsed" else added).to_tensors()
+    service = MultiProcessingReadingService(workers) if workers else None
+
+    def epoch() -> float:
+        seen = total = 0
+        for batch in loader:
+            seen += len(batch["word"])
+            total += int(batch["id"].sum())
+        expect((seen, total), (rows, rows * (rows - 1) // 2), "rows, and the sum of their numbers")
+        return seen
+
+    with DataLoader2(pipe, reading_service=service) as loader:
+        yield from rates(epoch)
+
+
+def added(batch: dict[str, Any]) -> dict[str, Any]:
+    return batch | {"sum": batch["f0"] + batch["f1"]}
+
+
+def parsed(batch: dict[str, Any]) -> dict[str, Any]:
+    """Split each word, hash its trigrams, and standardise the numbers."""
+    import numpy as np
+
+    words = batch["word"]
+    matches = [WORD.fullmatch(word) for word in words]
+    numbers = np.array([int(match[2]) for match in matches if match])
+    hashes = np.array(
+        [sum(zlib.crc32(word[i : i + 3].encode()) & 0xFF for i in range(len(word) - 2)) for word in words]
+    )
+    x = np.stack([batch.pop(f"f{i}") for i in range(8)], axis=1)
+    x = np.tanh((x - x.mean(0)) / x.std(0))
+    return batch | {"x": x, "number": numbers, "trigrams": hashes}
+
+
+def trigrams(word: str) -> int:
+    return sum(zlib.crc32(word[i : i + 3].encode()) & 0xFF for i in range(len(word) - 2))

@@ -1,0 +1,112 @@
+"""What samplers are: they say which rows of a Lance data set a process reads, in which order, and in which batches.
+
+A sampler of ours plans: it says which rows make each batch, and `LanceDataset` takes them. So any batch can be found at
+once, workers can take turns at them, and every rank has as many. A sampler of the user's may be another
+`FragmentSampler` (which fragments) or any other `Sampler` (a generator of record batches).
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+from penstock.core.seeds import hash_key
+from penstock.lance._plan import Batches, Plan, Runs
+from penstock.pipes.map.lance_table import LanceTable
+
+__all__ = ["FragmentSampler", "FullScanSampler", "Planner", "Salt", "Sampler"]
+
+
+Salt: TypeAlias = tuple[Any, ...]
+
+
+class Sampler(ABC):
+    """Reads a data set: a function of it that yields record batches.
+
+    `LanceDataset` calls it again for each pass. Its batches are then dealt to workers, and a pass is resumed by
+    repeating it.
+    """
+
+    @abstractmethod
+    def __call__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int = 128,
+        columns: Any = None,
+        filter: Any = None,
+        batch_readahead: int = 16,
+        with_row_id: bool = False,
+    ) -> Iterator[Any]:
+        """Yield the rows as `pyarrow.RecordBatch` of up to ``batch_size`` rows."""
+
+
+class Planner(Sampler):
+    """A sampler that says which rows make which batch. ``set_epoch`` says which epoch the next pass is."""
+
+    rank: int = 0
+    world_size: int = 1
+    _seed: int = 0
+    _epoch: int = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next: what is random is another in each."""
+        self._epoch = epoch
+
+    @abstractmethod
+    def plan(
+        self, table: LanceTable, batch_size: int, drop_last: bool = False, *, whole: bool = False, salt: Salt = ()
+    ) -> Batches:
+        """Return the batches of this rank.
+
+        Args:
+            table: the data.
+            batch_size: rows per batch.
+            drop_last: leave out what would make batches shorter.
+            whole: return those of all ranks: somebody else lets them take turns.
+            salt: what randomness depends on beside the seed: a number to add to the epoch, and anything else.
+        """
+
+    def __call__(
+        self,
+        dataset: Any,
+        *,
+        batch_size: int = 128,
+        columns: Any = None,
+        filter: Any = None,
+        batch_readahead: int = 16,
+        with_row_id: bool = False,
+    ) -> Iterator[Any]:
+        table = LanceTable(dataset, columns, filter, with_row_id=with_row_id, as_="arrow")
+        plan = self.plan(table, batch_size)
+        return (table.take(plan[number]) for number in range(len(plan)))
+
+    def _key(self, salt: Salt) -> tuple[int, int]:
+        epoch, *more = salt or (0,)
+        return hash_key("sampler", self._seed, self._epoch + epoch, *more)
+
+
+class FragmentSampler(Planner):
+    """Reads whole fragments: a subclass says which, and in which order, by ``iter_fragments``.
+
+    Batches have ``batch_size`` rows, also over the borders of fragments.
+    """
+
+    @abstractmethod
+    def iter_fragments(self, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """Yield fragments of a `lance.LanceDataset`, in the order in which they are to be read."""
+
+    def plan(
+        self, table: LanceTable, batch_size: int, drop_last: bool = False, *, whole: bool = False, salt: Salt = ()
+    ) -> Batches:
+        extents = {number: (start, stop) for number, start, stop in table.fragment_rows()}
+        chosen = [extents[fragment.fragment_id] for fragment in self.iter_fragments(table.data.dataset)]
+        return Plan(Runs(chosen), batch_size, drop_last=drop_last)
+
+
+class FullScanSampler(FragmentSampler):
+    """Reads everything, in order, on every rank."""
+
+    def iter_fragments(self, dataset: Any, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        return iter(dataset.get_fragments())
