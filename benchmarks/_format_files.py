@@ -15,8 +15,20 @@ from typing import Any
 SHARD_SAMPLES = 10_000
 GROUP_ROWS = {"numbers": 1 << 16, "vectors": 1 << 14, "images": 1 << 10}  # a row group, a record batch, a chunk
 FORMATS = {
-    "numbers": ("csv", "jsonl", "jsonl.gz", "messagepack", "parquet", "arrow", "lance", "zarr", "npy", "tar"),
-    "vectors": ("messagepack", "parquet", "arrow", "lance", "zarr", "npy"),
+    "numbers": (
+        "csv",
+        "jsonl",
+        "jsonl.gz",
+        "messagepack",
+        "parquet",
+        "arrow",
+        "feather",
+        "lance",
+        "zarr",
+        "npy",
+        "tar",
+    ),
+    "vectors": ("messagepack", "parquet", "parquet.plain", "arrow", "lance", "zarr", "npy"),
     "images": ("messagepack", "parquet", "arrow", "lance", "tar"),
 }
 TABLES = {"random": ("parquet", "lance", "zarr", "npy"), "unkept": ("parquet",)}  # those with any row by its number
@@ -41,10 +53,10 @@ def columns(data: str, rows: int) -> dict[str, Any]:
 def writer(data: str, rows: int, format: str) -> Callable[[Path], None]:
     """Return a function that writes a data set; what it writes lies in memory, as columns or as samples."""
     found = columns(data, rows)
-    if format in ("csv", "parquet", "arrow", "lance"):
+    if format in _OF_TABLES:
         table = _table(found)
         return lambda path: _OF_TABLES[format](table, path, GROUP_ROWS[data])
-    if format in ("npy", "zarr"):
+    if format in _OF_ARRAYS:
         return lambda path: _OF_ARRAYS[format](found, path, GROUP_ROWS[data])
     samples = list(_samples(found))
     return lambda path: _OF_SAMPLES[format](samples, path)
@@ -110,11 +122,23 @@ def _parquet(table: Any, path: Path, rows: int) -> None:
     pq.write_table(table, path, row_group_size=rows)
 
 
+def _parquet_plain(table: Any, path: Path, rows: int) -> None:
+    import pyarrow.parquet as pq
+
+    pq.write_table(table, path, row_group_size=rows, use_dictionary=False)
+
+
 def _arrow(table: Any, path: Path, rows: int) -> None:
     import pyarrow as pa
 
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writing:
         writing.write_table(table, max_chunksize=rows)
+
+
+def _feather(table: Any, path: Path, rows: int) -> None:
+    import pyarrow.feather
+
+    pyarrow.feather.write_feather(table, str(path), chunksize=rows)
 
 
 def _lance(table: Any, path: Path, rows: int) -> None:
@@ -167,6 +191,13 @@ def _tar(samples: list[Any], path: Path) -> None:
                 archive.addfile(info, io.BytesIO(data))
 
 
-_OF_TABLES = {"csv": _csv, "parquet": _parquet, "arrow": _arrow, "lance": _lance}
+_OF_TABLES: dict[str, Callable[[Any, Path, int], None]] = {
+    "csv": _csv,
+    "parquet": _parquet,
+    "parquet.plain": _parquet_plain,
+    "arrow": _arrow,
+    "feather": _feather,
+    "lance": _lance,
+}
 _OF_ARRAYS = {"npy": _npy, "zarr": _zarr}
 _OF_SAMPLES = {"jsonl": _jsonl, "jsonl.gz": _shards("jsonl"), "messagepack": _shards("msgpack"), "tar": _tar}

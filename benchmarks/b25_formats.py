@@ -9,14 +9,14 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from benchmarks._format_files import FORMATS, TABLES, columns, files_of, kept, remove, size_bytes, writer
+from benchmarks._format_files import FORMATS, TABLES, files_of, kept, remove, size_bytes, writer
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
 ROWS = {"numbers": 200_000, "vectors": 200_000, "images": 10_000}
 BATCH = {"numbers": 1024, "vectors": 1024, "images": 128}
 RANDOM_BATCH = 128
-FEW = {"jsonl", "jsonl.gz", "messagepack", "tar"}  # of these a tenth of a table's rows will do: they take their time
+FEW = ("messagepack", "tar")  # of these a tenth of a table's rows will do: they take their time
 TENTH = 10
 UNKEPT_BATCHES = 10
 
@@ -102,26 +102,6 @@ def _rounds(batches: Any, rows: int) -> Iterator[float]:
     return rates(work)
 
 
-def _csv(path: str, size: int) -> Any:
-    """Rows of texts, of which numpy makes numbers, a batch at a time."""
-    names = list(columns("numbers", 0))
-    rows = _files(path).open_files(mode="r", encoding="utf-8").parse_csv(skip_lines=1).batch(size)
-    return rows.map(lambda batch: _from_texts(dict(zip(names, zip(*batch, strict=True), strict=True))))
-
-
-def _from_texts(texts: dict[str, Any]) -> dict[str, Any]:
-    import numpy as np
-    import torch
-
-    kinds: dict[str, Any] = {"id": np.int64, "word": None}
-    return {
-        name: list(column)
-        if kinds.get(name, np.float32) is None
-        else torch.from_numpy(np.array(column, dtype=kinds.get(name, np.float32)))
-        for name, column in texts.items()
-    }
-
-
 def _tar(path: str, size: int) -> Any:
     files = _files(path).open_files(mode="rb").load_from_tar().map(lambda file: (file[0], file[1].read()))
     return files.webdataset().map(_from_files).batch(size).collate()
@@ -146,11 +126,13 @@ def _table(path: str) -> Any:
 
 
 _SCANS: dict[str, Callable[[str, int], Any]] = {
-    "csv": _csv,
-    "jsonl": lambda path, size: _files(path).read_jsonl().batch(size).collate(),
-    "jsonl.gz": lambda path, size: _files(path).read_jsonl().batch(size).collate(),
+    "csv": lambda path, size: _table(path).read_csv_columns(batch_size=size, as_="torch"),
+    "jsonl": lambda path, size: _table(path).read_jsonl_columns(batch_size=size, as_="torch"),
+    "jsonl.gz": lambda path, size: _files(path).read_jsonl_columns(batch_size=size, as_="torch"),
     "messagepack": lambda path, size: _files(path).read_messagepack().batch(size).collate(),
     "parquet": lambda path, size: _table(path).read_parquet(batch_size=size, as_="torch"),
+    "parquet.plain": lambda path, size: _table(path).read_parquet(batch_size=size, as_="torch"),
+    "feather": lambda path, size: _table(path).read_arrow(batch_size=size, as_="torch"),
     "arrow": lambda path, size: _table(path).read_arrow(batch_size=size, as_="torch"),
     "lance": lambda path, size: _table(path).read_lance(batch_size=size, as_="torch"),
     "zarr": lambda path, size: _table(path).read_zarr(batch_size=size, as_="torch"),
