@@ -32,6 +32,7 @@ from benchmarks import (
     b22_parquet,
     b23_text_columns,
     b24_lance,
+    b25_formats,
 )
 from benchmarks._pair import ROOT, Outcome, Side, interleave, peer_python, squirrel_python
 from benchmarks._record import as_json
@@ -66,6 +67,7 @@ BENCHMARKS: dict[str, Callable[[bool], Sequence[Sequence[Side]]]] = {
     "B22": b22_parquet.groups,
     "B23": b23_text_columns.groups,
     "B24": b24_lance.groups,
+    "B25": b25_formats.groups,
 }
 
 _SQUIRRELS = {"B18", "B19", "B20"}  # those with a side of Squirrel's

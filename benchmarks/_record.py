@@ -15,7 +15,10 @@ from statistics import median
 from benchmarks._pair import Outcome, Side, peer_python, squirrel_python
 from benchmarks._report import Row
 
-PACKAGES = ("penstock", "torch", "numpy", "orjson", "torchdata", "webdataset", "psutil", "squirrel-core")
+PACKAGES = (
+    *("penstock", "torch", "numpy", "orjson", "pyarrow", "pylance", "zarr"),
+    *("torchdata", "webdataset", "psutil", "squirrel-core"),
+)
 SHOW_VERSIONS = """
 import json, platform, sys
 from importlib.metadata import PackageNotFoundError, version

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmarks._format_files import FORMATS, TABLES
+
 
 @dataclass(frozen=True)
 class Bar:
@@ -160,5 +162,18 @@ BARS = (
     *(
         Bar("B24", f"{ours} / Lance's get_safe_loader", ours, ("get_safe_loader",), ratio=10)
         for ours in ("penstock random, 2 workers", "penstock's get_safe_loader")
+    ),
+    # What docs/formats.md prints: limits that only a fault would miss.
+    *(
+        Bar("B25", f"{what} {data}, {format}", f"{what} {data}, {format}", at_least=least)
+        for what, least in (("scan", 1_000), ("random", 1_000), ("unkept", 10), ("write", 100))
+        for data, formats in FORMATS.items()
+        for format in formats
+        if what not in TABLES or format in TABLES[what]
+    ),
+    *(
+        Bar("B25", f"size {data}, {format}", f"size {data}, {format}", at_most=most)
+        for data, most in (("numbers", 1_100), ("vectors", 600), ("images", 25_000))
+        for format in FORMATS[data]
     ),
 )

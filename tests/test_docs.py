@@ -57,6 +57,23 @@ def test_the_programs_of_the_page_on_catalogs_run_and_its_file_is_one(tmp_path: 
     assert saved.startswith(file)
 
 
+def test_the_page_on_formats_runs_and_has_a_row_for_all_that_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (ROOT / "docs/formats.md").read_text()
+    (block,) = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    script = tmp_path / "formats.py"
+    script.write_text(block)
+    command = [sys.executable, "-W", "error", script]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert not done.stderr
+    tables = re.findall(r"^\| (\w+), rows.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.M)
+    monkeypatch.syspath_prepend(ROOT)
+    measured = importlib.import_module("benchmarks._format_files").FORMATS
+    assert {data: tuple(re.findall(r"^\| ([\w.]+) ", rows, re.M)) for data, rows in tables} == measured
+
+
 def test_the_page_on_stores_runs_as_one_script_without_a_guard(tmp_path: Path) -> None:
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "docs/stores.md").read_text(), re.M | re.S)
     assert len(blocks) == 3
