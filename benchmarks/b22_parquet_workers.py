@@ -70,7 +70,3 @@ def parsed(batch: dict[str, Any]) -> dict[str, Any]:
     x = np.stack([batch.pop(f"f{i}") for i in range(8)], axis=1)
     x = np.tanh((x - x.mean(0)) / x.std(0))
     return batch | {"x": x, "number": numbers, "trigrams": hashes}
-
-
-def trigrams(word: str) -> int:
-    return sum(zlib.crc32(word[i : i + 3].encode()) & 0xFF for i in range(len(word) - 2))
