@@ -6,8 +6,8 @@ A message costs as much as dozens of small items, so they are sent in bundles. B
 - what has waited for `_WAIT_S` goes with the item behind it, and if that one is slow, a second thread sends it;
 - before the worker waits for the main process, everything goes.
 
-Batches of columns that are made in less than `_QUICK_S` wait longer, for as long as the main process has others of this
-worker's to take: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES` of them.
+Batches of columns that are made in less than `_QUICK_S` wait that long for others, and as long as the main process has
+some of this worker's to take: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES`.
 
 The second thread cannot ask the graph where it stands, as that is in the middle of an item; so what it sends has no
 state, and the main process counts how far it is behind the last one that it knows.
@@ -127,10 +127,9 @@ class Outbox:
             self._wake.release()
 
     def _is_late(self, took_s: float, waited_s: float) -> bool:
-        return (took_s > _SLOW_S or waited_s > _WAIT_S) and not (took_s < _QUICK_S and self._may_wait())
-
-    def _may_wait(self) -> bool:
-        return self._joins and self._sender.is_ahead()
+        if self._joins and took_s < _QUICK_S:
+            return waited_s > _QUICK_S and not self._sender.is_ahead()
+        return took_s > _SLOW_S or waited_s > _WAIT_S
 
     def hear(self, said: Any) -> None:
         """Take what goes with the next bundle."""
@@ -201,8 +200,8 @@ class Outbox:
                 return
             self._watched = False
             since = self._since
-            sleep(max(0.0, since + _WAIT_S - perf_counter()))
-            while self._since == since and self._waiting and self._may_wait():
+            sleep(max(0.0, since + (_QUICK_S if self._joins else _WAIT_S) - perf_counter()))
+            while self._since == since and self._waiting and self._joins and self._sender.is_ahead():
                 sleep(_LOOK_S)
             with self._lock:
                 if self._waiting and self._since == since:
