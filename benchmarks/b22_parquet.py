@@ -15,7 +15,7 @@ from benchmarks import b22_parquet_memory, b22_parquet_workers
 from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
-BATCH, GROUP = 1024, 1 << 17
+BATCH, GROUP = 1024, 125_000  # 16 row groups: as many for each of two workers
 UNIT = "rows/s"
 
 
@@ -103,7 +103,7 @@ def table_file(rows: int) -> str:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    path = Path(tempfile.gettempdir()) / f"penstock-benchmark-{rows}-{os.getuid()}.parquet"
+    path = Path(tempfile.gettempdir()) / f"penstock-benchmark-{rows}-{GROUP}-{os.getuid()}.parquet"
     if not path.exists():
         draw = np.random.default_rng(0)
         words = np.array([f"word{i}" for i in range(5000)])[draw.integers(0, 5000, rows)]

@@ -26,7 +26,7 @@ from penstock.pipes._batches import sliced
 from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_files import TableFile, TypelessFile, Versioned, naming
-from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_leave
 from penstock.pipes.wrapper import IterableWrapper
 
 if TYPE_CHECKING:
@@ -111,10 +111,12 @@ class _Run:
         self._types: Any = None  # of all columns of the first file
         self._plain = False  # whether columns take about as much memory converted as they do in Arrow
         conversion = pipe.conversion or Conversion()
-        self._later = pipe.as_ == "torch" and leaves_from(ctx, pipe)
-        to_torch = to_arrays_or_torch(conversion) if self._later else conversion.to_torch
-        forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": to_torch, "arrow": None}
+        leaves = leaves_from(ctx, pipe)
+        self._later = pipe.as_ == "torch" and leaves
+        forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": conversion.to_torch, "arrow": None}
         self._convert: Callable[[Any], Any] | None = forms[pipe.as_]
+        if leaves and self._convert is not None:
+            self._convert = to_leave(conversion, self._later)
         self._about = lru_cache(_FOOTERS)(lambda url: _About())
 
     def open_part(self, item: Any, place: Any) -> _Part:

@@ -1,7 +1,7 @@
-"""Columns that become tensors only where they arrive, so that the worker that reads them need not load torch.
+"""Columns that become tensors, or lists of strings, only where they arrive.
 
-That holds for what a worker's last step makes (see `Outlet`), and for columns that are one array of a type that numpy
-has too: importing torch takes a worker seconds and 150 MB.
+That holds for what a worker's last step makes (see `Outlet`). For columns that are one array of a type that numpy has,
+too, the worker need not load torch, which takes seconds and 150 MB; and of strings it need not make an object each.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 from penstock.core.context import Context
 from penstock.core.pipe import Pipe
 from penstock.core.tensors import Deferred
+from penstock.pipes._words import Words
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
 
-__all__ = ["as_tensors_later", "leaves_from", "to_arrays_or_torch"]
+__all__ = ["as_tensors_later", "leaves_from", "to_leave"]
 
 
 def leaves_from(ctx: Context, pipe: Pipe) -> bool:
@@ -25,8 +26,14 @@ def leaves_from(ctx: Context, pipe: Pipe) -> bool:
     return ctx.outlet is not None and ctx.outlet.pipe == ctx.name(pipe)
 
 
-def to_arrays_or_torch(conversion: Conversion) -> Callable[[Any], dict[str, Any]]:
-    """Return what makes of a record batch arrays that become its tensors, or its tensors where that takes torch."""
+def to_leave(conversion: Conversion, torch: bool) -> Callable[[Any], dict[str, Any]]:
+    """Return what makes a record batch columns that leave this process at once.
+
+    They are those of ``to_numpy`` or ``to_torch`` where they arrive, but for arrays that are still to become tensors
+    (see `as_tensors_later`); here they are what is least work.
+    """
+    whole = conversion.to_torch if torch else conversion.to_numpy
+    without_masks = isinstance(conversion.nulls, str) and conversion.nulls == "error"
 
     @lru_cache(4)
     def is_plain(schema: Any) -> bool:
@@ -35,8 +42,13 @@ def to_arrays_or_torch(conversion: Conversion) -> Callable[[Any], dict[str, Any]
 
     def convert(batch: Any) -> dict[str, Any]:
         if not is_plain(batch.schema):
-            return conversion.to_torch(batch)
-        return {name: _counted(column) for name, column in conversion.to_numpy(batch).items()}
+            return whole(batch)
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True))
+        words = {name: Words(column) for name, column in columns.items() if without_masks and _has_words(column)}
+        made = conversion.to_numpy(batch, names=[name for name in columns if name not in words])
+        if torch:
+            made = {name: _counted(column) for name, column in made.items()}
+        return {name: words[name] if name in words else made.pop(name) for name in columns} | made
 
     return convert
 
@@ -46,6 +58,12 @@ def as_tensors_later(batch: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
     return {name: Deferred(column) if isinstance(column, np.ndarray) else column for name, column in batch.items()}
+
+
+def _has_words(column: Any) -> bool:
+    import pyarrow.types as types
+
+    return bool((types.is_string(column.type) or types.is_large_string(column.type)) and not column.null_count)
 
 
 def _counted(column: Any) -> Any:

@@ -12,7 +12,7 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._batches import is_record_batch, ready_for_tensors, row_count, rows_of, selected, tensors
 from penstock.pipes._nested import nested
 from penstock.pipes._table_reader import check_columns
-from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_arrays_or_torch
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_leave
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -141,7 +141,7 @@ class ToTensors(_Converter):
 
         conversion = self.conversion or Conversion()
         if leaves_from(ctx, self):
-            arrays = to_arrays_or_torch(conversion)
+            arrays = to_leave(conversion, torch=True)
 
             def converted(batch: Any) -> Any:
                 return as_tensors_later(arrays(batch) if is_record_batch(batch) else ready_for_tensors(batch))

@@ -22,7 +22,7 @@ Joined: TypeAlias = tuple[type, list[int], list[int], dict[Any, Any], set[Any]]
 
 _NUMBERS: Final = frozenset("?bBhHiIlLqQefdFD")  # numpy's characters of the types that need no parameters
 _LIST, _ARRAY = "builtins.list", "numpy.ndarray"
-_TENSOR, _DEFERRED = "torch.Tensor", "penstock.core.tensors.Deferred"
+_TENSOR, _DEFERRED, _WORDS = "torch.Tensor", "penstock.core.tensors.Deferred", "penstock.pipes._words.Words"
 
 
 def is_batch(item: Any) -> bool:
@@ -91,7 +91,7 @@ def _column(column: Any) -> tuple[Any, tuple[Any, ...]] | None:
     """Return a column's array or list, and what it must have in common with those that it is joined with."""
     cls = type(column)
     sort = f"{cls.__module__}.{cls.__qualname__}"
-    if sort == _LIST:
+    if sort in (_LIST, _WORDS):
         return column, (False, sort)
     if sort == _DEFERRED:
         column = column.array
@@ -113,6 +113,8 @@ def _column(column: Any) -> tuple[Any, tuple[Any, ...]] | None:
 def _joined(parts: tuple[Any, ...]) -> Any:
     if type(parts[0]) is list:
         return list(chain.from_iterable(parts))
+    if type(parts[0]).__name__ == "Words":
+        return parts[0].joined(parts)
     import numpy as np
 
     return np.concatenate(parts)

@@ -11,7 +11,7 @@ from penstock.pipes._batches import rows_of
 from penstock.pipes._condition import Condition
 from penstock.pipes._lance import LanceData
 from penstock.pipes._table_reader import FORMS
-from penstock.pipes._tensors_later import to_arrays_or_torch
+from penstock.pipes._tensors_later import to_leave
 from penstock.pipes.lance_reader import as_filter, checked
 from penstock.pipes.map._lance_rows import LanceRows
 
@@ -118,7 +118,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
 
     def take_for_later(self, indices: Any) -> dict[str, Any]:
         """Return rows as arrays that are to become the tensors of ``take``."""
-        return self._made(to_arrays_or_torch(self._conversion()), self.take_arrow(indices))
+        return self._made(to_leave(self._conversion(), torch=True), self.take_arrow(indices))
 
     def converted(self, batch: Any) -> dict[str, Any]:
         """Return a record batch as arrays or tensors by column."""
