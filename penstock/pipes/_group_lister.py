@@ -10,7 +10,7 @@ from penstock.core.errors import PenstockError, StateError
 from penstock.core.pipe import IterDataPipe, check_source, no_length
 from penstock.core.stream import State, Stream, sequence_stream
 from penstock.pipes._nested import nested_parts
-from penstock.pipes._table_reader import span_of
+from penstock.pipes._table_columns import span_of
 from penstock.pipes.wrapper import IterableWrapper
 
 __all__ = ["GroupLister", "count_of_groups", "listed_groups"]

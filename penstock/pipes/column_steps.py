@@ -11,7 +11,7 @@ from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import is_record_batch, ready_for_tensors, row_count, rows_of, selected, tensors
 from penstock.pipes._nested import nested
-from penstock.pipes._table_reader import check_columns
+from penstock.pipes._table_columns import check_columns
 from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_leave
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from penstock.core.pipe import IterDataPipe
 from penstock.core.registry import functional_datapipe
 from penstock.pipes._condition import Condition
 from penstock.pipes._record_ends import RecordEnds
-from penstock.pipes._table_reader import TableReader, check_columns
+from penstock.pipes._table_columns import check_columns
+from penstock.pipes._table_reader import TableReader
 from penstock.pipes._text_files import TextFile
 from penstock.pipes._text_forms import as_batch, check_block_bytes, types_of
 

@@ -13,7 +13,7 @@ from penstock.core.errors import DecodeError, StateError
 from penstock.core.pipe import IterDataPipe, MapDataPipe, no_length
 from penstock.core.stream import State, Stream, counted, sequence_stream
 from penstock.pipes._huggingface import check_dataset, is_streamed
-from penstock.pipes._table_reader import FORMS, check_columns
+from penstock.pipes._table_columns import FORMS, check_columns
 from penstock.pipes.map.huggingface_table import HuggingFaceTable, converting
 
 if TYPE_CHECKING:

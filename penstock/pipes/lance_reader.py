@@ -12,7 +12,8 @@ from penstock.pipes._condition import Condition, as_expression, check_condition
 from penstock.pipes._group_lister import GroupLister, count_of_groups
 from penstock.pipes._lance import LanceData, note_lance
 from penstock.pipes._lance_file import LanceFile
-from penstock.pipes._table_reader import TableReader, check_columns, listed_urls
+from penstock.pipes._table_columns import check_columns, listed_urls
+from penstock.pipes._table_reader import TableReader
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion

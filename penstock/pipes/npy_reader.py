@@ -10,7 +10,7 @@ from penstock.core.registry import functional_datapipe
 from penstock.pipes._alike import Rows
 from penstock.pipes._npy_rows import npy_opener
 from penstock.pipes._span_pipes import SpanLister, SpanReader, check_batches, check_span
-from penstock.pipes._table_reader import check_columns
+from penstock.pipes._table_columns import check_columns
 
 __all__ = ["NpyReader", "NpyRowLister"]
 

@@ -12,7 +12,7 @@ from penstock.pipes._alike import Rows, check_like
 from penstock.pipes._batches import as_columns, ready_for_tensors, rows_of, selected, taken, tensors
 from penstock.pipes._npy_rows import NpyRows, npy_opener
 from penstock.pipes._span_pipes import check_batches
-from penstock.pipes._table_reader import check_columns
+from penstock.pipes._table_columns import check_columns
 from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
 from penstock.pipes._zarr_store import is_group, is_zarr, open_node

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import row_numbers, rows_of
 from penstock.pipes._huggingface import check_dataset, is_streamed, on_disk
-from penstock.pipes._table_reader import FORMS, check_columns, wanted_schema
+from penstock.pipes._table_columns import FORMS, check_columns, wanted_schema
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion

@@ -10,7 +10,7 @@ from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import rows_of
 from penstock.pipes._condition import Condition
 from penstock.pipes._lance import LanceData
-from penstock.pipes._table_reader import FORMS
+from penstock.pipes._table_columns import FORMS
 from penstock.pipes._tensors_later import to_leave
 from penstock.pipes.lance_reader import as_filter, checked
 from penstock.pipes.map._lance_rows import LanceRows

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import joined, rows_of
+from penstock.pipes._table_columns import check_columns, check_same, span_of, wanted_schema
 from penstock.pipes._table_files import ParquetFile
-from penstock.pipes._table_reader import check_columns, check_same, span_of, wanted_schema
 from penstock.pipes.map._groups import Groups
 
 if TYPE_CHECKING:
