@@ -7,6 +7,10 @@ those of samples are found out by looking at a shard's values.
 from __future__ import annotations
 
 import io
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.cli._samples import columns_of
@@ -19,10 +23,10 @@ from penstock.serialization.to_arrow import batch_of_columns, stacked
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["ArrowFiles", "LanceDataSet", "ParquetFiles"]
+__all__ = ["LanceDataSet", "arrow_files", "parquet_files"]
 
 
-class _ArrowSink:
+class _ArrowSink(ABC):
     columnar = True
 
     def __init__(self, url: str) -> None:
@@ -42,49 +46,61 @@ class _ArrowSink:
         self._put(number, first, table)
         self._schema = table.schema
 
+    @abstractmethod
     def _written(self) -> pa.Schema:
         """Return the schema of the first shard, which an earlier run has written."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _put(self, number: int, first: int, table: pa.Table) -> None:
-        raise NotImplementedError
+        """Write a shard."""
 
 
-class ParquetFiles(_ArrowSink):
-    """A folder of Parquet files."""
+class TableFiles(_ArrowSink):
+    """A folder of files of tables, one for each shard.
+
+    Args:
+        end: how their names end.
+        read: opens one.
+        to_bytes: makes one.
+        url: the folder.
+    """
+
+    def __init__(
+        self, end: str, read: Callable[..., ParquetFile | ArrowFile], to_bytes: Callable[[pa.Table], bytes], url: str
+    ) -> None:
+        super().__init__(url)
+        self._end, self._read, self._to_bytes = end, read, to_bytes
 
     def _written(self) -> pa.Schema:
-        file = ParquetFile(_part(self._url, 0, ".parquet"), {}, lambda read: read)
-        try:
+        with closing(self._read(self._part(0), {}, lambda read: read)) as file:
             return file.schema
-        finally:
-            file.close()
 
     def _put(self, number: int, first: int, table: pa.Table) -> None:
-        import pyarrow.parquet as pq
+        put(*connected(self._part(number), {}), self._to_bytes(table))
 
-        file = io.BytesIO()
-        pq.write_table(table, file)
-        _save(_part(self._url, number, ".parquet"), file.getvalue())
+    def _part(self, number: int) -> str:
+        return f"{self._url}/part-{number:05d}{self._end}"
 
 
-class ArrowFiles(_ArrowSink):
-    """A folder of Arrow's IPC files."""
+def _parquet_bytes(table: pa.Table) -> bytes:
+    import pyarrow.parquet as pq
 
-    def _written(self) -> pa.Schema:
-        file = ArrowFile(_part(self._url, 0, ".arrow"), {}, lambda read: read)
-        try:
-            return file.schema
-        finally:
-            file.close()
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    return file.getvalue()
 
-    def _put(self, number: int, first: int, table: pa.Table) -> None:
-        import pyarrow as pa
 
-        file = io.BytesIO()
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table)
-        _save(_part(self._url, number, ".arrow"), file.getvalue())
+def _arrow_bytes(table: pa.Table) -> bytes:
+    import pyarrow as pa
+
+    file = io.BytesIO()
+    with pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table)
+    return file.getvalue()
+
+
+parquet_files = partial(TableFiles, ".parquet", ParquetFile, _parquet_bytes)
+arrow_files = partial(TableFiles, ".arrow", ArrowFile, _arrow_bytes)
 
 
 class LanceDataSet(_ArrowSink):
@@ -126,14 +142,6 @@ class LanceDataSet(_ArrowSink):
             f"{self._url} has {data.count_rows()} rows, {rows} were noted, and no version has as many: it was written "
             "by others; --restart begins anew"
         )
-
-
-def _part(url: str, number: int, end: str) -> str:
-    return f"{url}/part-{number:05d}{end}"
-
-
-def _save(url: str, data: bytes) -> None:
-    put(*connected(url, {}), data)
 
 
 def _aligned(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:

@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from penstock.cli._arrow_sinks import ArrowFiles, LanceDataSet, ParquetFiles
+from penstock.cli._arrow_sinks import LanceDataSet, arrow_files, parquet_files
 from penstock.cli._samples import columns_of
 from penstock.files.remote import connected
 from penstock.files.saving import put
@@ -114,9 +114,9 @@ def _no_column(name: str, value: Any) -> TypeError:
 
 
 _SINKS: dict[str, Callable[[str], Sink]] = {
-    "arrow": ArrowFiles,
+    "arrow": arrow_files,
     "csv": _CsvFiles,
     "lance": LanceDataSet,
-    "parquet": ParquetFiles,
+    "parquet": parquet_files,
     "zarr": _ZarrGroup,
 }
