@@ -17,7 +17,7 @@ from torch.utils.data import RandomSampler
 
 import rows_files
 from penstock.pipes import FileLister, IterableWrapper, SampleMultiplexer, Sampler
-from penstock.pipes.map import ArrayTable, HuggingFaceTable, ParquetTable, SequenceWrapper
+from penstock.pipes.map import ArrayTable, HuggingFaceTable, LanceTable, ParquetTable, SequenceWrapper
 from penstock.testing import Case, boom
 
 
@@ -208,6 +208,7 @@ def map_rows(folder: Path) -> Iterator[tuple[str, Case]]:
     """The rows of MapDataPipes, and of what leads from them to IterDataPipes."""
     yield "HuggingFaceTable", Case(lambda: HuggingFaceTable(Dataset.from_dict({"x": [1, 2, 3]})), 3)
     yield "ArrayTable", Case(lambda: ArrayTable([{"x": str(folder / "x.npy")}]), 5)
+    yield "LanceTable", Case(lambda: LanceTable(str(folder / "a.lance")), 5)
     yield "ParquetTable", Case(lambda: ParquetTable([str(folder / "b.parquet")]), 5)
     yield "SequenceWrapper", Case(letters, 5)
     # An item of a MapDataPipe is made where it is asked for, so that is where its error is raised.

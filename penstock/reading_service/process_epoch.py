@@ -22,6 +22,7 @@ from penstock.transport.wire import Disconnected
 
 __all__ = ["ProcessEpoch", "Workers"]
 
+_LAST_WORDS_S = 1.0  # how long the end of an epoch waits, at most, for what other workers say of theirs
 _LOOK_EVERY_S = 0.1  # how often a wait makes sure that the worker is alive, and the epoch still wanted
 
 
@@ -190,7 +191,27 @@ class ProcessEpoch(Epoch):
         ended, said = message.content
         self._ended(ended)
         self._hear(worker, said)
+        if self._blocks:
+            self._hear_others(worker)
         return False
+
+    def _hear_others(self, worker: Any) -> None:
+        """Hear what the other workers find at their ends, which are near where this one has ended.
+
+        With blocks the first to end ends the epoch: whoever has found more items would not be heard.
+        """
+        deadline = time.monotonic() + _LAST_WORDS_S
+        for other in self._session.workers:
+            while other is not worker and (left := deadline - time.monotonic()) > 0:
+                try:
+                    message = other.receiver.receive(self._number, left)
+                except Disconnected:  # it has delivered all that was wanted of it
+                    break
+                if message is None or message.kind in (FAILED, LOST):
+                    break
+                self._hear(other, message.content[-1])
+                if message.kind != BUNDLE:
+                    break
 
     def _hear(self, worker: Any, said: Sequence[Any]) -> None:
         """Compare what a worker has found ahead of the sharding points with the others, and count what it reports.
