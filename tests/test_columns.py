@@ -298,7 +298,9 @@ def graph(paths: list[str], form: Any, *, whole: bool) -> Any:
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("service", SERVICES)
+@pytest.mark.parametrize(
+    "service", [pytest.param(name, marks=pytest.mark.slow) if name == "3 workers" else name for name in SERVICES]
+)
 @pytest.mark.parametrize("whole", [False, True], ids=["lanes", "blocks"])
 def test_every_row_comes_once(tmp_path: Path, service: str, form: str, whole: bool) -> None:
     with DataLoader2(graph(write(tmp_path), form, whole=whole), reading_service=SERVICES[service]()) as loader:
@@ -311,7 +313,8 @@ def test_every_row_comes_once(tmp_path: Path, service: str, form: str, whole: bo
             assert [x.tolist() for x in loader] == found
 
 
-@pytest.mark.parametrize("service", ["in process", "2 workers", "2 threads"])
+# Each of many loaders has workers that import torch.
+@pytest.mark.parametrize("service", ["in process", pytest.param("2 workers", marks=pytest.mark.slow), "2 threads"])
 @pytest.mark.parametrize("whole", [False, True], ids=["lanes", "blocks"])
 def test_a_loader_resumes_at_every_index(tmp_path: Path, service: str, whole: bool) -> None:
     pipe = graph(write(tmp_path), "arrow", whole=whole)

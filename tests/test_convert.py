@@ -237,6 +237,7 @@ def test_it_goes_on_where_it_was_killed(tmp_path: Path, sig: signal.Signals) -> 
     running.wait()
     shards = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("*.gz")}
     assert 5 <= len(shards) < 40
+    (tmp_path / "out" / "00006.gz.0123.part").write_bytes(b"half of a shard")
     assert main([*command[:-1], "11"]) == 1  # the same, but for its shards
     assert main(command) == 0
     assert [row["i"] for row in read(str(tmp_path / "out"))] == list(range(400))

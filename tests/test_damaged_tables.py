@@ -130,6 +130,7 @@ print("wrong", wrong)
 """
 
 
+@pytest.mark.slow
 def test_any_byte_of_a_footer_may_be_flipped_and_the_process_lives(tmp_path: Path) -> None:
     """pyarrow ends it for some of them, where it is asked for a column chunk's place or statistics."""
     data = write(tmp_path / "good", "parquet").read_bytes()

@@ -374,8 +374,7 @@ def test_samplers_of_the_users_work_also_with_workers(uri: str) -> None:
     assert ids(backwards) == [*range(90, 100), *range(60, 90), *range(30, 60), *range(30)]
     own = LanceDataset(uri, 10, columns=["id", "word"], sampler=OwnScan())
     assert ids(own) == list(range(40))
-    for dataset in (backwards, own):
-        assert ids(in_workers(dataset, batch_size=None)) == ids(dataset)
+    assert ids(in_workers(torch.utils.data.ChainDataset([own, own]), batch_size=None)) == [*range(40)] * 2
     assert [batch.num_rows for batch in Backwards()(lance.dataset(uri), batch_size=64)] == [64, 36]
 
 
@@ -437,11 +436,10 @@ def test_torchdatas_loader_keeps_its_state(uri: str) -> None:
 
 
 def test_forked_workers_are_told_what_to_do(uri: str) -> None:
-    for dataset in (LanceDataset(uri, 8), SafeLanceDataset(uri)):
-        options: Any = {"batch_size": None} if isinstance(dataset, LanceDataset) else {}
-        loader: Any = DataLoader(dataset, num_workers=2, multiprocessing_context="fork", **options)
-        with pytest.raises(RuntimeError, match="'forkserver'"):
-            list(loader)
+    loader: Any = DataLoader(LanceDataset(uri, 8), batch_size=None, num_workers=1, multiprocessing_context="fork")
+    with pytest.raises(RuntimeError, match="'forkserver'"):
+        list(loader)
+    del loader  # torch waits five seconds for a worker that has failed
 
 
 def test_what_is_sent_to_workers_stays_at_its_version(uri: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Iterator
 from itertools import islice
@@ -122,6 +123,9 @@ class _Progress:
                     "--restart begins anew"
                 )
         self.shards, self.samples, self.state = found["shards"], found["samples"], found["state"]
+        for path in self._fs.ls(os.path.dirname(self._path), detail=False):
+            if path.endswith(".part"):  # what was being written when the process was killed
+                self._fs.rm(path)
 
 
 def _format_of(target: str) -> str:
