@@ -25,6 +25,7 @@ from penstock import (
     ThreadingReadingService,
 )
 from penstock.core.errors import ForkedProcess
+from penstock.lance import SafeLanceDataset
 from penstock.pipes import IterableWrapper
 from penstock.pipes.map import LanceTable
 from running import restores_at_every_index
@@ -282,8 +283,9 @@ def test_damage_names_the_data_set_and_can_be_skipped(uri: str) -> None:
     assert set(left) < set(KEPT)
 
 
-def test_a_forked_process_is_told_what_to_do(uri: str) -> None:
-    table = LanceTable(uri)
+@pytest.mark.parametrize("kind", [LanceTable, SafeLanceDataset])
+def test_a_forked_process_is_told_what_to_do(uri: str, kind: Any) -> None:
+    table = kind(uri)
     read, write = os.pipe()
     pid = os.fork()
     if not pid:
