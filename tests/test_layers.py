@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "stores": ("core.errors", "files", "serialization"),
     "pipes": ("core", "files", "serialization"),
     "graph": ("core",),
-    "transport": ("core.errors",),
+    "transport": ("core.errors", "core.leaving"),
     "state": ("core", "graph"),
     "reading_service": ("core", "pipes", "graph", "transport", "state"),
     "loader2": ("core", "graph", "state", "reading_service"),
@@ -61,7 +61,7 @@ ONLY_IN_FUNCTIONS = {
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.
-CORE_MAY_MEET = {"core.tensors", "core.seeds", "core.pipe"}
+CORE_MAY_MEET = {"core.leaving", "core.pipe", "core.seeds"}
 
 MAX_LINES = 400
 GENERATED = "core._fluent"

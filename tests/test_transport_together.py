@@ -8,13 +8,14 @@ from collections import Counter, OrderedDict
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService
-from penstock.core.tensors import Deferred
+from penstock.core.leaving import BlockRows, Deferred, Words
 from penstock.lance.collate import Batch
 from penstock.testing import plain
 from penstock.transport.codec import encode
@@ -60,6 +61,48 @@ def test_what_is_joined_comes_out_as_it_went_in(kinds: list[str], rows: list[int
             assert same(got[kind], item[kind]), kind
             if not isinstance(got[kind], list):
                 got[kind] += 1 if "bool" not in kind else False
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    kinds=st.lists(st.sampled_from(sorted(MAKERS)), min_size=1, max_size=4, unique=True),
+    cuts=st.lists(st.tuples(st.integers(0, 2), st.integers(0, 9), st.integers(0, 9)), min_size=1, max_size=6),
+    follow=st.booleans(),
+)
+def test_rows_of_blocks_arrive_as_batches(kinds: list[str], cuts: list[tuple[int, int, int]], follow: bool) -> None:
+    blocks = [{kind: MAKERS[kind](9 + n) for kind in kinds} for n in range(3)]
+    entries: list[tuple[int, Any]] = []
+    for lane, (number, low, high) in enumerate(cuts):
+        if follow and entries and entries[-1][1].block is blocks[number]:
+            low = entries[-1][1].stop  # as where one batch follows another
+        entries.append((lane, BlockRows(blocks[number], low, max(low, high))))
+    wanted = [
+        sent({kind: column[rows.start : rows.stop] for kind, column in rows.block.items()}) for _, rows in entries
+    ]
+    packed = together(entries)
+    assert isinstance(packed, tuple) is (len(cuts) > 1)
+    assert all(is_batch(rows) for _, rows in entries)
+    for found in (apart(sent(packed)), sent(entries)):
+        assert [lane for lane, _ in found] == list(range(len(cuts)))
+        for (_, got), item in zip(found, wanted, strict=True):
+            assert list(got) == kinds
+            assert all(same(got[kind], item[kind]) for kind in kinds)
+
+
+def test_batches_that_follow_each_other_in_a_block_go_as_views_of_it() -> None:
+    x = np.arange(10)
+    block = {"x": Deferred(x), "word": Words(pa.array(map(str, x)))}
+    packed = together([(0, BlockRows(block, 2, 4)), (1, BlockRows(block, 4, 5)), (0, BlockRows(block, 5, 9))])
+    assert isinstance(packed, tuple)
+    _, lanes, rows, columns, tensors = packed
+    assert (lanes, rows, tensors) == ([0, 1, 0], [2, 1, 4], {"x"})
+    assert columns["x"].base is x and columns["x"].tolist() == list(range(2, 9))
+    assert isinstance(columns["word"], Words)
+    nested = {"x": x, "a": {"y": Deferred(x)}}  # which is not joined
+    got = sent([(0, BlockRows(nested, 0, 2)), (0, BlockRows(nested, 2, 3))])
+    assert str(plain([item for _, item in got])) == str(
+        [{"x": [0, 1], "a": {"y": [0, 1]}}, {"x": [2], "a": {"y": [2]}}]
+    )
 
 
 def test_batches_that_arrive_share_no_memory() -> None:

@@ -180,12 +180,14 @@ def ready_for_tensors(batch: Any) -> dict[str, Any]:
 
 
 def _ready(column: Any) -> Any:
-    import numpy as np
-
-    if not isinstance(column, np.ndarray):
+    numpy: Any = sys.modules.get("numpy")
+    if numpy is None or not isinstance(column, numpy.ndarray):
         return column
-    if column.dtype.kind in "Mm":  # as Conversion has times
-        column = column.view(np.int64)
+    dtype, flags = column.dtype, column.flags
+    if dtype.kind in "biufc" and dtype.isnative and flags.writeable and flags.c_contiguous:  # nearly all
+        return column
+    if dtype.kind in "Mm":  # as Conversion has times
+        column = column.view(numpy.int64)
     if column.dtype.kind not in "biufc":
         return column.tolist()
     if not column.dtype.isnative:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from typing import Any
 
-from penstock.core.tensors import as_tensor
+from penstock.core.leaving import as_tensor
 
 __all__ = ["collate"]
 

@@ -13,6 +13,7 @@ from typing import Any, Final, TypeVar
 from penstock.core.bad import HOLE, Lossy, settled
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError, PenstockError, StateError
+from penstock.core.leaving import BlockRows
 from penstock.core.pipe import IterDataPipe, no_length
 from penstock.core.stream import State, Stream, counted, sequence_stream
 from penstock.pipes._alike import Alike, Rows
@@ -132,7 +133,10 @@ class SpanReader(SpanPipe[Any]):
         if alike is None:
             return lambda found, count: (_each(found), 1)
         column, size = self.column or alike.name or rows.name, self.batch_size
-        convert = ready_for_tensors if later else tensors if self.as_ == "torch" else None
+        convert = tensors if self.as_ == "torch" else None
+        cut: Callable[[Any, int, int], Any] = sliced
+        if later:
+            convert, cut = (lambda block: as_tensors_later(ready_for_tensors(block))), BlockRows
 
         def batches(found: Any, count: int) -> tuple[Iterator[Any], int]:
             block = as_columns(found, column)
@@ -141,8 +145,8 @@ class SpanReader(SpanPipe[Any]):
             step = min(size or count, count)
             parts: Iterator[Any] = iter((block,))
             if step < count:
-                parts = (sliced(block, low, min(low + step, count)) for low in range(0, count, step))
-            return map(as_tensors_later, parts) if later else parts, step
+                parts = (cut(block, low, min(low + step, count)) for low in range(0, count, step))
+            return parts, step
 
         return batches
 

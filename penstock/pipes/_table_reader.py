@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from penstock.core.bad import HOLE, Lossy
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError, StateError
+from penstock.core.leaving import BlockRows
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import sliced
@@ -26,7 +27,7 @@ from penstock.pipes._condition import Condition, as_expression, check_condition,
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_columns import FORMS, check_columns, check_same, listed_urls, span_of, wanted_schema
 from penstock.pipes._table_files import TableFile, TypelessFile, Versioned, naming
-from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_leave
+from penstock.pipes._tensors_later import leaves_from, to_leave
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -104,12 +105,11 @@ class _Run:
         self._types: Any = None  # of all columns of the first file
         self._plain = False  # whether columns take about as much memory converted as they do in Arrow
         conversion = pipe.conversion or Conversion()
-        leaves = leaves_from(ctx, pipe)
-        self._later = pipe.as_ == "torch" and leaves
         forms: dict[str, Any] = {"numpy": conversion.to_numpy, "torch": conversion.to_torch, "arrow": None}
         self._convert: Callable[[Any], Any] | None = forms[pipe.as_]
-        if leaves and self._convert is not None:
-            self._convert = to_leave(conversion, self._later)
+        self._cut: Callable[[Any, int, int], Any] = sliced
+        if leaves_from(ctx, pipe) and self._convert is not None:
+            self._convert, self._cut = to_leave(conversion, pipe.as_ == "torch"), BlockRows
         self._about = lru_cache(_FOOTERS)(lambda url: _About())
 
     def open_part(self, item: Any, place: Any) -> _Part:
@@ -141,12 +141,13 @@ class _Run:
         rows = batch.num_rows
         whole = rows <= size or self._plain
         block = convert(batch) if whole else batch
+        cut = self._cut if whole else sliced
         for low in range(0, rows, size):
             high = min(low + size, rows)
-            part = sliced(block, low, high) if rows > size else block
+            part = cut(block, low, high) if rows > size else block
             made = part if whole else convert(part)
             place[1] += high - low
-            yield as_tensors_later(made) if self._later else made
+            yield made
 
     def batch_rows(self, file: TableFile, group: int) -> tuple[int, int]:
         """Return how many rows a batch has, and a block, which is as long as some batches."""

@@ -16,7 +16,7 @@ from penstock.core.context import Context
 from penstock.core.pipe import Pipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import sliced
-from penstock.pipes._tensors_later import as_tensors_later, leaves_from
+from penstock.pipes._tensors_later import leaves_from
 
 __all__ = ["Takes", "TakesMany", "taking"]
 
@@ -50,7 +50,7 @@ class TakesForLater(Takes, Protocol):
     def makes_tensors(self) -> bool: ...
 
     def take_for_later(self, indices: Any) -> Any:
-        """Return a batch as arrays, in place of the tensors of ``take``."""
+        """Return a batch that leaves this process at once, and is one of ``take`` where it arrives."""
         ...
 
 
@@ -68,10 +68,9 @@ def taking(
         width: how many items of ``up`` make a batch's numbers.
     """
     rows_of: Callable[[Any], Any] = table.take
-    finished: Callable[[Any], Any] | None = None
     if isinstance(table, TakesForLater) and table.makes_tensors and leaves_from(ctx, pipe):
-        rows_of, finished = table.take_for_later, as_tensors_later
-    take = ctx.guarded(pipe, (lambda part: finished(rows_of(part))) if finished else rows_of)
+        rows_of = table.take_for_later
+    take = ctx.guarded(pipe, rows_of)
     places = None
     if (inner := up.places) is not None:
         places = lambda: (place // width for place in islice(inner(), 0, None, width))  # noqa: E731
@@ -97,11 +96,7 @@ def taking(
             while waiting:
                 part, here = waiting.popleft()
                 start, at = at, at + len(part)
-                if block is None:
-                    yield take(part)
-                else:
-                    cut = sliced(block, start, at)
-                    yield finished(cut) if finished else cut
+                yield take(part) if block is None else sliced(block, start, at)
 
     def state() -> State:
         return here if waiting else up.state()

@@ -11,9 +11,8 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
+from penstock.core.leaving import Deferred, Words
 from penstock.core.pipe import Pipe
-from penstock.core.tensors import Deferred
-from penstock.pipes._words import Words
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -29,8 +28,7 @@ def leaves_from(ctx: Context, pipe: Pipe) -> bool:
 def to_leave(conversion: Conversion, torch: bool) -> Callable[[Any], dict[str, Any]]:
     """Return what makes a record batch columns that leave this process at once.
 
-    They are those of ``to_numpy`` or ``to_torch`` where they arrive, but for arrays that are still to become tensors
-    (see `as_tensors_later`); here they are what is least work.
+    They are those of ``to_numpy`` or ``to_torch`` where they arrive; here they are what is least work.
     """
     whole = conversion.to_torch if torch else conversion.to_numpy
     without_masks = isinstance(conversion.nulls, str) and conversion.nulls == "error"
@@ -42,12 +40,12 @@ def to_leave(conversion: Conversion, torch: bool) -> Callable[[Any], dict[str, A
 
     def convert(batch: Any) -> dict[str, Any]:
         if not is_plain(batch.schema):
-            return whole(batch)
+            return as_tensors_later(whole(batch)) if torch else whole(batch)
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         words = {name: Words(column) for name, column in columns.items() if without_masks and _has_words(column)}
         made = conversion.to_numpy(batch, names=[name for name in columns if name not in words])
         if torch:
-            made = {name: _counted(column) for name, column in made.items()}
+            made = as_tensors_later({name: _counted(column) for name, column in made.items()})
         return {name: words[name] if name in words else made.pop(name) for name in columns} | made
 
     return convert

@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from penstock.core.context import Context
+from penstock.core.leaving import Deferred, as_tensor
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.core.tensors import Deferred, as_tensor
 from penstock.pipes._columns import check_callable
 from penstock.pipes._default_collate import collate
 

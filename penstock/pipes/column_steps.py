@@ -144,7 +144,7 @@ class ToTensors(_Converter):
             arrays = to_leave(conversion, torch=True)
 
             def converted(batch: Any) -> Any:
-                return as_tensors_later(arrays(batch) if is_record_batch(batch) else ready_for_tensors(batch))
+                return arrays(batch) if is_record_batch(batch) else as_tensors_later(ready_for_tensors(batch))
         else:
 
             def converted(batch: Any) -> Any:

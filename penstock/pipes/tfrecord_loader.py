@@ -8,10 +8,10 @@ from typing import Any
 
 from penstock.core.context import Context
 from penstock.core.errors import DecodeError, StateError
+from penstock.core.leaving import Deferred, as_tensor
 from penstock.core.pipe import IterDataPipe, check_source, no_length
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.core.tensors import Deferred, as_tensor
 from penstock.pipes._lines import is_damage
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._streams import buffered, fresh, named_stream, pass_over

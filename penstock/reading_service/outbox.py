@@ -127,8 +127,8 @@ class Outbox:
             self._wake.release()
 
     def _is_late(self, took_s: float, waited_s: float) -> bool:
-        if self._joins and took_s < _QUICK_S:
-            return waited_s > _QUICK_S and not self._sender.is_ahead()
+        if self._joins:
+            return max(took_s, waited_s) > _QUICK_S and not self._sender.is_ahead()
         return took_s > _SLOW_S or waited_s > _WAIT_S
 
     def hear(self, said: Any) -> None:

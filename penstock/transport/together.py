@@ -11,8 +11,11 @@ or lists, and have one length in each batch.
 
 from __future__ import annotations
 
+import sys
 from itertools import accumulate, chain, pairwise
 from typing import Any, Final, TypeAlias
+
+from penstock.core.leaving import BlockRows, Deferred, Words
 
 __all__ = ["Entries", "Joined", "apart", "is_batch", "together"]
 
@@ -21,31 +24,45 @@ Entries: TypeAlias = list[tuple[int, Any]]  # items, each with its lane
 Joined: TypeAlias = tuple[type, list[int], list[int], dict[Any, Any], set[Any]]
 
 _NUMBERS: Final = frozenset("?bBhHiIlLqQefdFD")  # numpy's characters of the types that need no parameters
-_LIST, _ARRAY = "builtins.list", "numpy.ndarray"
-_TENSOR, _DEFERRED, _WORDS = "torch.Tensor", "penstock.core.tensors.Deferred", "penstock.pipes._words.Words"
 
 
 def is_batch(item: Any) -> bool:
     """Tell whether an item has columns that could be joined with those of another one."""
-    return _columns(item) is not None
+    return type(item) is BlockRows or _columns(item) is not None
 
 
 def together(entries: Entries) -> Entries | Joined:
     """Return items as they are, or with their columns joined where that can be done."""
-    first = entries[0][1]
-    if len(entries) < 2 or (found := _columns(first)) is None:
+    if len(entries) < 2:
         return entries
-    cls, names, kinds = type(first), list(first), [kind for _, kind in found]
-    parts = [[column for column, _ in found]]
-    for _, item in entries[1:]:
-        other = _columns(item) if type(item) is cls and list(item) == names else None
-        if other is None or [kind for _, kind in other] != kinds:
+    cls: Any = None
+    rows: list[int] = []
+    parts: list[list[Any]] = []
+    for batch, lengths in _batches(entries):
+        found = _columns(batch)
+        if found is None:
             return entries
-        parts.append([column for column, _ in other])
-    rows = [len(columns[0]) for columns in parts]
-    columns = {name: _joined(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
-    tensors = {name for name, kind in zip(names, kinds, strict=True) if kind[0]}
-    return cls, [lane for lane, _ in entries], rows, columns, tensors
+        columns, kinds = found
+        if cls is None:
+            cls, names, common = type(batch), list(batch), kinds
+        elif type(batch) is not cls or kinds != common or list(batch) != names:
+            return entries
+        parts.append(columns)
+        rows += lengths or [len(columns[0])]
+    joined = {name: _joined(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
+    tensors = {name for name, kind in zip(names, common, strict=True) if kind[0]}
+    return cls, [lane for lane, _ in entries], rows, joined, tensors
+
+
+def _batches(entries: Entries) -> list[tuple[Any, list[int]]]:
+    """Return the items, those that follow each other in one block as one, each with the rows of those that it is."""
+    found: list[tuple[Any, list[int]]] = []
+    for _, item in entries:
+        lengths = [len(item)] if type(item) is BlockRows else []
+        if lengths and found and (both := item.behind(found[-1][0])) is not None:
+            item, lengths = both, found.pop()[1] + lengths
+        found.append((item, lengths))
+    return [(item.columns() if lengths else item, lengths) for item, lengths in found]
 
 
 def apart(found: Entries | Joined) -> Entries:
@@ -62,23 +79,21 @@ def apart(found: Entries | Joined) -> Entries:
     return [(lane, cls(zip(names, parts))) for lane, *parts in zip(lanes, *cuts)]  # noqa: B905  # all of one length
 
 
-def _columns(item: Any) -> list[tuple[Any, tuple[Any, ...]]] | None:
-    """Return the columns of a batch, each with what it must have in common with others; None for what is no batch."""
-    cls = type(item)
-    if not issubclass(cls, dict) or not item or (cls is not dict and (not _is_renamed(cls) or vars(item))):
+def _columns(batch: Any) -> tuple[list[Any], list[Any]] | None:
+    """Return the columns of a batch, and what each must have in common with others; None for what is no batch."""
+    cls = type(batch)
+    if not issubclass(cls, dict) or not batch or (cls is not dict and (not _is_renamed(cls) or vars(batch))):
         return None
-    found = []
-    rows = -1
-    for value in item.values():
-        each = _column(value)
-        if each is None:
+    columns, kinds = [], []
+    for value in batch.values():
+        found = _column(value)
+        if found is None:
             return None
-        found.append(each)
-        count = len(each[0])
-        if count != rows and rows >= 0:
-            return None
-        rows = count
-    return found if len(set(map(id, item.values()))) == len(found) else None  # one in two places stays one
+        columns.append(found[0])
+        kinds.append(found[1])
+    if len(set(map(len, columns))) > 1 or len(set(map(id, batch.values()))) < len(columns):
+        return None  # columns of different lengths, or one in two places, which stays one
+    return columns, kinds
 
 
 def _is_renamed(cls: type) -> bool:
@@ -90,31 +105,42 @@ def _is_renamed(cls: type) -> bool:
 def _column(column: Any) -> tuple[Any, tuple[Any, ...]] | None:
     """Return a column's array or list, and what it must have in common with those that it is joined with."""
     cls = type(column)
-    sort = f"{cls.__module__}.{cls.__qualname__}"
-    if sort in (_LIST, _WORDS):
-        return column, (False, sort)
-    if sort == _DEFERRED:
+    if cls is list or cls is Words:
+        return column, (False, cls)
+    later = cls is Deferred
+    if later:
         column = column.array
-    elif sort == _TENSOR:
+    elif _is_tensor(cls):
         if not column.is_cpu or column.requires_grad or column.is_quantized or not column.is_contiguous():
             return None
         try:
             column = column.numpy()
         except (TypeError, RuntimeError):  # a type that numpy has not, a conjugate view, a sparse one
             return None
-    elif sort != _ARRAY:
+        later = True
+    elif not _is_array(cls):
         return None
     dtype, shape = column.dtype, column.shape
     if dtype.char not in _NUMBERS or not dtype.isnative or not shape or not column.flags.c_contiguous:
         return None
-    return column, (sort != _ARRAY, dtype.char, shape[1:])
+    return column, (later, dtype.char, shape[1:])
+
+
+def _is_tensor(cls: type) -> bool:
+    return cls is getattr(sys.modules.get("torch"), "Tensor", None)
+
+
+def _is_array(cls: type) -> bool:
+    return cls is getattr(sys.modules.get("numpy"), "ndarray", None)
 
 
 def _joined(parts: tuple[Any, ...]) -> Any:
+    if len(parts) == 1:
+        return parts[0]
     if type(parts[0]) is list:
         return list(chain.from_iterable(parts))
-    if type(parts[0]).__name__ == "Words":
-        return parts[0].joined(parts)
+    if type(parts[0]) is Words:
+        return Words.joined(parts)
     import numpy as np
 
     return np.concatenate(parts)

@@ -13,6 +13,7 @@ from penstock.pipes._batches import as_columns, ready_for_tensors, rows_of, sele
 from penstock.pipes._npy_rows import NpyRows, npy_opener
 from penstock.pipes._span_pipes import check_batches
 from penstock.pipes._table_columns import check_columns
+from penstock.pipes._tensors_later import as_tensors_later
 from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
 from penstock.pipes._zarr_store import is_group, is_zarr, open_node
@@ -102,8 +103,8 @@ class ArrayTable(MapDataPipe[dict[str, Any]]):
         return self.as_ == "torch"
 
     def take_for_later(self, indices: Sequence[Any]) -> dict[str, Any]:
-        """Return rows as arrays that are to become the tensors of ``take``."""
-        return ready_for_tensors(self._groups.take(indices))
+        """Return rows as arrays that become the tensors of ``take`` where they arrive."""
+        return as_tensors_later(ready_for_tensors(self._groups.take(indices)))
 
     def holds(self) -> Any:
         return len(self)

@@ -117,7 +117,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
         return self.as_ == "torch"
 
     def take_for_later(self, indices: Any) -> dict[str, Any]:
-        """Return rows as arrays that are to become the tensors of ``take``."""
+        """Return rows as arrays that become the tensors of ``take`` where they arrive."""
         return self._made(to_leave(self._conversion(), torch=True), self.take_arrow(indices))
 
     def converted(self, batch: Any) -> dict[str, Any]:

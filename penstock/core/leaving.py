@@ -1,0 +1,117 @@
+"""What leaves a worker in another form than it has where it arrives, because that is less work in the worker.
+
+- `Deferred` is an array that becomes a tensor: the worker need not load torch.
+- `Words` are Arrow's strings that become a list: the worker need not make an object of each.
+- `BlockRows` are some rows of a block of columns that become a batch: the worker need not cut each column for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+__all__ = ["SEPARATOR", "BlockRows", "Deferred", "Words", "as_tensor", "as_words"]
+
+SEPARATOR: Final = "\0"  # of strings that travel as one
+
+
+class Deferred:
+    """An array that unpickles as a torch tensor over the same memory."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice) -> Deferred:
+        return Deferred(self.array[rows])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return as_tensor, (self.array,)
+
+
+def as_tensor(array: Any) -> Any:
+    """Return a tensor that shares the array's memory."""
+    import torch
+
+    return torch.from_numpy(array)
+
+
+class Words:
+    """A column of strings without nulls that unpickles as a list of str.
+
+    Of batches of 1,024 rows, making the strings takes a worker 60 us, and joining them for the way 45; Arrow joins them
+    in 10.
+
+    Args:
+        array: a `pyarrow.Array` of strings.
+    """
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __getitem__(self, rows: slice) -> Words:
+        start, stop, _ = rows.indices(len(self.array))
+        return Words(self.array.slice(start, stop - start))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        array = self.array
+        if not len(array):
+            return list, ()
+        whole = pa.ListArray.from_arrays(pa.array([0, len(array)], pa.int32()), array.cast(pa.string()))
+        joined = pc.binary_join(whole, SEPARATOR)[0].as_py()
+        if joined.count(SEPARATOR) == len(array) - 1:
+            return as_words, (joined,)
+        return list, (array.to_pylist(),)
+
+    @staticmethod
+    def joined(parts: Sequence[Words]) -> Words:
+        """Return columns as one, in which they follow each other."""
+        import pyarrow as pa
+
+        return Words(pa.concat_arrays([part.array for part in parts]))
+
+
+def as_words(joined: str) -> list[str]:
+    """Return the strings of which one was made."""
+    return joined.split(SEPARATOR)
+
+
+class BlockRows:
+    """The rows from ``start`` to ``stop`` of a dict of columns. It unpickles as a dict of those rows."""
+
+    __slots__ = ("block", "start", "stop")
+
+    def __init__(self, block: dict[Any, Any], start: int, stop: int) -> None:
+        self.block, self.start, self.stop = block, start, stop
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+    def behind(self, other: Any) -> BlockRows | None:
+        """Return the rows of another and these, where these follow it in the same block."""
+        if type(other) is BlockRows and other.block is self.block and other.stop == self.start:
+            return BlockRows(self.block, other.start, self.stop)
+        return None
+
+    def columns(self) -> dict[Any, Any]:
+        """Return the rows' columns: views, where the block's are no lists."""
+        return _cut(self.block, slice(self.start, self.stop))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return dict, (self.columns(),)
+
+
+def _cut(columns: dict[Any, Any], rows: slice) -> dict[Any, Any]:
+    return {name: _cut(column, rows) if isinstance(column, dict) else column[rows] for name, column in columns.items()}
