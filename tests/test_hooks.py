@@ -240,7 +240,8 @@ def test_a_worker_that_dies_in_a_function_is_named_in_time(which: str, how: str,
             os.kill(os.getpid(), signal.SIGKILL)
 
     pipe = IterableWrapper(range(20)).sharding_filter()
-    with DataLoader2(pipe, reading_service=service(multiprocessing_context=method, **{which: die})) as dl:
+    reading_service = service(multiprocessing_context=method, max_restarts=0, **{which: die})
+    with DataLoader2(pipe, reading_service=reading_service) as dl:
         for _ in range(2):
             began = time.monotonic()
             with pytest.raises(WorkerDied, match=r"worker 1 \(pid \d+\)") as caught:
