@@ -6,8 +6,8 @@ A message costs as much as dozens of small items, so they are sent in bundles. B
 - what has waited for `_WAIT_S` goes with the item behind it, and if that one is slow, a second thread sends it;
 - before the worker waits for the main process, everything goes.
 
-Batches of columns that are made in less than `_QUICK_S` wait that long for others, and as long as the main process has
-some of this worker's to take: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES`.
+Batches of columns wait for others as long as the main process has some of this worker's to take, and for `_QUICK_S`
+where they are made in less: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES`.
 
 The second thread cannot ask the graph where it stands, as that is in the middle of an item; so what it sends has no
 state, and the main process counts how far it is behind the last one that it knows.
