@@ -39,6 +39,7 @@ from penstock.iterstream import (
     SplitByRank,
     SplitByWorker,
     TorchIterable,
+    base,
     skip_k,
 )
 from penstock.iterstream.iterators import (
@@ -272,6 +273,7 @@ def test_shuffling_keeps_every_item_and_follows_its_seed() -> None:
     assert order(rng=random.Random(1)) == order(rng=random.Random(1)) != order(rng=random.Random(2))
     assert order(rng=np.random.default_rng(1)) == order(rng=np.random.default_rng(1))
     assert sorted(source(30).shuffle(None, None).collect()) == list(range(30))
+    assert sorted(source(30).shuffle(10, initial=0).collect()) == list(range(30))
     first = next(iter(source(10**9).shuffle(10**6, initial=10)))
     assert first < 10, "the first window is soon full"
 
@@ -308,6 +310,7 @@ def test_functions_of_an_iterable() -> None:
         executor.submit.return_value.result.return_value = 7
         assert AsyncContent(1, double, executor).value(timeout=3) == 7
         executor.submit.assert_called_once_with(double, 1)
+    assert base.AsyncContent is AsyncContent, "where Squirrel has it"
 
 
 # ------------------------------------------------------------------------------------------------------- multiplexer

@@ -215,6 +215,8 @@ def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
 
 @pytest.mark.parametrize(("line", "message"), [
     ("from squirrel.constants import URL", "penstock has no URL: it is str | Path"),
+    ("from squirrel.constants import MetricsType", "penstock has no MetricsType: it is dict[str, int | float]"),
+    ("from squirrel.constants import SeedType", "penstock has no SeedType: it is int | float | str"),
     ("from squirrel.framework.plugins.hookimpl import hookimpl", "no hookimpl: a plugin's hooks are plain functions"),
     ("from squirrel.zarr.group import SquirrelGroup", "no SquirrelGroup: penstock.stores.get_group gives"),
     ("from squirrel.artifact_manager import WandbArtifactManager", "penstock has no WandbArtifactManager"),
@@ -224,6 +226,14 @@ def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
 def test_what_penstock_has_not_of_squirrels_is_named(line: str, message: str) -> None:
     after, (problem,) = rewritten(line)
     assert after == line and message in problem.text
+
+
+def test_an_import_of_squirrel_goes_once_all_that_was_used_of_it_has_moved() -> None:
+    assert rewritten("import squirrel\nsquirrel.iterstream.IterableSource") == (
+        "import penstock.iterstream\npenstock.iterstream.IterableSource",
+        [],
+    )
+    assert "import squirrel\n" in rewritten("import squirrel\nsquirrel.iterstream.IterableSource, squirrel.x")[0]
 
 
 def test_squirrels_zarr_groups_move_over() -> None:

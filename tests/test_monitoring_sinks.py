@@ -112,6 +112,28 @@ def test_the_pages_example_logs_to_mlflow_under_names_that_it_takes(mlflow: Any)
     )
 
 
+def test_another_thread_logs_to_mlflows_run_without_reading_it_each_time(
+    mlflow: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlflow.store.tracking.file_store import FileStore
+
+    def read(*args: Any) -> None:
+        raise AssertionError("with a file store, to read a run is to read all that was logged")
+
+    logged = [partial(mlflow.log_metrics, step=7), mlflow.log_metrics]
+    options: list[dict[str, Any]] = [{"timestamp": 5}, {"step": 8, "synchronous": True}]
+    with mlflow.start_run() as run, monkeypatch.context() as patch:
+        patch.setattr(FileStore, "get_run", read)
+        for log, prefix, kw in zip(logged, "ab", options, strict=True):
+            pipe = IterableWrapper(range(3)).monitor(log, prefix, window_size=1, **kw)
+            assert list(pipe.threadpool_map(times_two, max_workers=1)) == [0, 2, 4]
+    client = mlflow.MlflowClient()
+    first, second = (client.get_metric_history(run.info.run_id, f"{prefix}{IOPS}") for prefix in "ab")
+    assert [(metric.step, metric.timestamp) for metric in first] == [(7, 5)] * 3
+    assert [metric.step for metric in second] == [8] * 3
+    assert all(run.info.start_time <= metric.timestamp for metric in second)
+
+
 def test_mlflow_gets_what_was_given_for_it_and_each_prefix_its_own_name(mlflow: Any) -> None:
     pipe = IterableWrapper(range(3)).monitor(mlflow.log_metrics, "(a) ", window_size=1, step=7)
     pipe = pipe.monitor(partial(mlflow.log_metrics, step=8), "a ", window_size=1)

@@ -187,3 +187,33 @@ def test_a_program_from_the_command_line_runs(tmp_path: Path) -> None:
             [sys.executable, *arguments], input=stdin, capture_output=True, text=True, timeout=30, cwd=tmp_path
         )
         assert done.stdout == "[0, 1, 2, 3, 4]\n", done.stderr
+
+
+SPAWNED = """
+    import json, multiprocessing, sys
+    from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService
+
+    class Sample:
+        def __init__(self, number):
+            self.number = number
+
+    def rank(number, pipe):
+        service = MultiProcessingReadingService(2, multiprocessing_context=sys.argv[1])
+        with DataLoader2(IterableWrapper(range(6)).sharding_filter().map(Sample), reading_service=service) as dl:
+            samples = list(dl)
+        pipe.send([sorted(sample.number for sample in samples), all(type(sample) is Sample for sample in samples)])
+
+    if __name__ == "__main__":
+        here, there = multiprocessing.Pipe()
+        process = multiprocessing.get_context("spawn").Process(target=rank, args=(0, there))
+        process.start()
+        assert here.poll(40)
+        print(json.dumps(here.recv()))
+        process.join()
+    """
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_rank_that_multiprocessing_has_spawned_has_workers_of_its_own(tmp_path: Path, method: str) -> None:
+    """It knows the program as ``__mp_main__``."""
+    assert run(tmp_path, SPAWNED, method) == [list(range(6)), True]

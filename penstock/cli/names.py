@@ -101,6 +101,8 @@ _INSTEAD = {
     "CustomGCSFileSystem": "gcsfs retries by itself",
     "SampleType": "it is dict[str, Any]",
     "ShardType": "it is list[dict[str, Any]]",
+    "MetricsType": "it is dict[str, int | float]",
+    "SeedType": "it is int | float | str | bytes | bytearray | None",
     "URL": "it is str | Path",
     "FILESYSTEM": "it is fsspec.AbstractFileSystem",
     "catalog2yamlcatalog": "use Catalog.to_str",

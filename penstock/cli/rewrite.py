@@ -307,7 +307,9 @@ def _new_import(node: ast.Import, work: _Work) -> list[Line] | None:
                 lines.append(("", [("torch.utils.data" if origin[0] == "torch" else alias.name, None)]))
             if not needed:
                 lines.append(("", [(target.path, None)]))
-        elif origin == ("torchdata",) and needed and (node, alias.asname or "torchdata") not in work.kept:
+        elif (
+            origin in (("squirrel",), ("torchdata",)) and needed and (node, alias.asname or alias.name) not in work.kept
+        ):
             changed = True  # all that was used of it has moved
         else:
             lines.append(("", [(alias.name, alias.asname)]))

@@ -11,7 +11,19 @@ from penstock.core.context import Context
 from penstock.core.metrics import MetricsConf
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
 from penstock.core.stream import State, Stream
-from penstock.iterstream._steps import Applied, Bar, Delayed, Round, Rounds, Seed, Taken, computed, padded, seed_of
+from penstock.iterstream._steps import (
+    Applied,
+    AsyncContent,
+    Bar,
+    Delayed,
+    Round,
+    Rounds,
+    Seed,
+    Taken,
+    computed,
+    padded,
+    seed_of,
+)
 from penstock.pipes.batcher import Batcher
 from penstock.pipes.cycler import Cycler
 from penstock.pipes.enumerator import Enumerator
@@ -27,7 +39,7 @@ from penstock.pipes.slider import Slider
 if TYPE_CHECKING:
     import random
 
-__all__ = ["Composable", "Loop", "Step"]
+__all__ = ["AsyncContent", "Composable", "Loop", "Step"]
 
 T = TypeVar("T")
 
@@ -205,7 +217,8 @@ class Composable(IterDataPipe[T]):
         size = 1000 if size is None else size
         if size < 2:
             return self
-        pipe: Shuffler[T] = Shuffler(self, buffer_size=size, initial=min(100 if initial is None else initial, size))
+        initial = max(1, min(100 if initial is None else initial, size))
+        pipe: Shuffler[T] = Shuffler(self, buffer_size=size, initial=initial)
         if (own := seed_of(rng, seed)) is not None:
             pipe.set_seed(own)
         return Step(pipe)

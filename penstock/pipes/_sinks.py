@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Final
@@ -19,9 +20,7 @@ _MLFLOW_LONGEST: Final = 200  # of 250 characters, so that the metric's own name
 
 def is_mlflow(callback: Callable[..., object] | None) -> bool:
     """Whether a callback is one of mlflow's functions."""
-    while isinstance(callback, partial):
-        callback = callback.func
-    return (getattr(callback, "__module__", None) or "").partition(".")[0] == "mlflow"
+    return (getattr(_function(callback), "__module__", None) or "").partition(".")[0] == "mlflow"
 
 
 def acceptable_name(name: str, sink: str = "mlflow") -> str:
@@ -68,16 +67,29 @@ def of_this_run(callback: Callable[..., Any]) -> Callable[..., Any]:
     """Return an mlflow function that logs to the run that is active here, whatever thread calls it.
 
     mlflow's active run is a thread's own. In a thread that has none (of a ``prefetch``, or an ``async_map``) a metric
-    would begin another run.
+    would begin another run. Told the run's id, mlflow reads all that the run has, each time, which takes a file
+    store 0.3 s behind 40,000 values. So metrics go to its client there, which only writes.
     """
     mlflow: Any = sys.modules["mlflow"]
     run, thread = mlflow.active_run(), threading.get_ident()
     if run is None or "run_id" not in inspect.signature(callback).parameters:
         return callback
+    client, run_id = mlflow.MlflowClient(), run.info.run_id
 
     def log(metrics: Any, **kw: Any) -> Any:
-        if threading.get_ident() != thread:
-            kw.setdefault("run_id", run.info.run_id)
-        return callback(metrics, **kw)
+        if threading.get_ident() == thread:
+            return callback(metrics, **kw)
+        given = {**callback.keywords, **kw} if isinstance(callback, partial) else kw
+        if _function(callback) is not mlflow.log_metrics or given.keys() - {"step", "synchronous", "timestamp"}:
+            return callback(metrics, **{"run_id": run_id, **kw})
+        step, ms = given.get("step") or 0, given.get("timestamp") or time.time_ns() // 1_000_000
+        batch = [mlflow.entities.Metric(name, value, ms, step) for name, value in metrics.items()]
+        return client.log_batch(run_id, metrics=batch, synchronous=given.get("synchronous"))
 
     return log
+
+
+def _function(callback: Callable[..., object] | None) -> Callable[..., object] | None:
+    while isinstance(callback, partial):
+        callback = callback.func
+    return callback

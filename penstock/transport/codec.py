@@ -17,6 +17,7 @@ from penstock.transport.texts import dump
 
 __all__ = ["encode", "encode_error"]
 
+_MAIN = ("__main__", "__mp_main__")  # the latter in a process that multiprocessing has spawned, where both are the same
 _NUMBERS = frozenset("?bBhHiIlLqQefdgFDG")  # numpy's characters of the types that need no parameters
 
 
@@ -111,7 +112,7 @@ def _reduced(obj: Any) -> Any:
 
 
 def _reduced_class(cls: Any) -> Any:
-    if cls.__module__ == "__main__" and "<locals>" not in cls.__qualname__:
+    if cls.__module__ in _MAIN and "<locals>" not in cls.__qualname__:
         return _of_main, (_tracker("CLASS").get(cls), cls.__qualname__)
     return NotImplemented
 

@@ -9,6 +9,7 @@ import mmap
 import os
 import pickle
 import struct
+import sys
 from typing import Any
 
 from penstock.core.errors import TransportError
@@ -24,6 +25,10 @@ def payload_file(obj: object, *, memfd: bool = True) -> int:
     """Pickle ``obj`` (by value where the workers could not import it) and return the descriptor of the file with it."""
     import cloudpickle
 
+    if (main := sys.modules.get("__mp_main__")) is not None:
+        # What multiprocessing has spawned, such as a rank, knows the program by this name, which only such a process
+        # can import. cloudpickle knows ``__main__`` alone.
+        cloudpickle.register_pickle_by_value(main)
     fd = anonymous_file("graph", memfd=memfd)
     buffers: list[pickle.PickleBuffer] = []
     try:
