@@ -77,6 +77,20 @@ def test_numbers_of_numpy_become_jsons() -> None:
     assert trip([np.int8(3), np.float32(0.5), np.bool_(True), np.str_("a")]) == [3, 0.5, True, "a"]
 
 
+def test_squirrels_nan_and_infinity_are_read_though_they_are_no_json() -> None:
+    assert repr(loads()(b'{"x": [NaN, Infinity, -Infinity], "y": 1}')) == "{'x': [nan, inf, -inf], 'y': 1}"
+    found = loads()(b'{"x": {"data": [[NaN, 1.0]], "type": "<f8", "shape": [1, 2]}}')["x"]
+    np.testing.assert_array_equal(found, np.array([[math.nan, 1]]))
+    with pytest.raises(ValueError, match="line 1"):
+        loads()(b'{"x": NaM}')
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+def test_a_line_that_is_nested_too_deeply_is_an_error_of_the_data(depth: int) -> None:
+    with pytest.raises(DecodeError, match="nested too deeply"):
+        loads()(b'{"type":' + b"[" * depth + b"]" * depth + b"}")
+
+
 def test_squirrels_nested_lists_are_read() -> None:
     x = b'{"data": [[1, 2], [3, 4]], "type": "|u1", "shape": [2, 2]}'
     found = loads()(b'{"x": ' + x + b', "e": {"data": [[], []], "type": "<f4", "shape": [2, 0]}}')

@@ -33,7 +33,8 @@ from penstock.serialization.arrays import fields, repacked
 
 __all__ = ["Hook", "dumps", "loads", "plain", "revived"]
 
-_ARRAY, _SCALAR = {"data", "type", "shape"}, {"data", "type"}
+_SCALAR, _ARRAY = {"data", "type"}, {"data", "type", "shape"}
+_KEYS = (_SCALAR, _ARRAY)
 
 
 def dumps() -> Callable[[Any], bytes]:
@@ -64,19 +65,31 @@ def loads(hook: Hook | None = None) -> Callable[[bytes], Any]:
     Raises:
         ValueError: (when called) it is not JSON. DecodeError: an array that is none.
     """
-    parse: Callable[[bytes], Any] = json.loads
+    parse = _parser()
+
+    def load(line: bytes) -> Any:
+        try:
+            value = parse(line)
+            return revived(value, hook) if hook is not None or b'"type"' in line else value
+        except RecursionError as error:
+            raise DecodeError("lists and dicts are nested too deeply") from error
+
+    return load
+
+
+def _parser() -> Callable[[bytes], Any]:
     try:
         import orjson
     except ImportError:
-        pass
-    else:
-        parse = orjson.loads
+        return json.loads
 
-    def load(line: bytes) -> Any:
-        value = parse(line)
-        return revived(value, hook) if hook is not None or b'"type"' in line else value
+    def parse(line: bytes) -> Any:
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return json.loads(line)  # it knows NaN and Infinity, which Squirrel wrote
 
-    return load
+    return parse
 
 
 def plain(value: Any, *, native: bool = False) -> Any:
@@ -96,7 +109,7 @@ def plain(value: Any, *, native: bool = False) -> Any:
         return value if math.isfinite(value) else {"data": repr(value), "type": "<f8"}
     if kind is dict or isinstance(value, dict):
         made = {key: plain(each, native=native) for key, each in value.items()}
-        return {"data": made, "type": "!dict"} if made.keys() in (_ARRAY, _SCALAR) else made
+        return {"data": made, "type": "!dict"} if made.keys() in _KEYS else made
     if isinstance(value, (list, tuple)):
         return [plain(each, native=native) for each in value]
     if isinstance(value, np.ndarray):
@@ -119,7 +132,7 @@ def revived(value: Any, hook: Hook | None = None) -> Any:
         DecodeError: what says that it is an array is none.
     """
     if type(value) is dict:
-        if (value.keys() == _ARRAY or value.keys() == _SCALAR) and (found := _known(value, hook)) is not None:
+        if "data" in value and value.keys() in _KEYS and (found := _known(value, hook)) is not None:
             return found[0]
         for key, each in value.items():
             if type(each) is dict or type(each) is list:
@@ -176,7 +189,7 @@ def _known(value: dict[str, Any], hook: Hook | None) -> tuple[Any] | None:
     """Return what a dict stands for, in a tuple; None if for nothing but itself."""
     said, data = value["type"], value["data"]
     try:
-        if len(value) == 3:
+        if "shape" in value:
             dtype = _dtype(said)
             return None if dtype is None else (_shaped(data, dtype, value["shape"]),)
         if said == "!dict" and type(data) is dict:
@@ -192,7 +205,7 @@ def _known(value: dict[str, Any], hook: Hook | None) -> tuple[Any] | None:
         scalar = _shaped(data, dtype, [])[()]
         return (float(scalar) if said == "<f8" and isinstance(data, str) else scalar,)
     except (TypeError, ValueError, OverflowError) as error:
-        shape = f" and shape {value['shape']}" if len(value) == 3 else ""
+        shape = f" and shape {value['shape']}" if "shape" in value else ""
         raise DecodeError(f"not a value of type {said!r:.100}{shape}: {error}") from error
 
 
