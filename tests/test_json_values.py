@@ -27,7 +27,7 @@ VALUES = st.recursive(
     | st.binary(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(TEXT | st.sampled_from(["data", "type", "shape"]), inner, max_size=3)
+        | st.dictionaries(TEXT | st.sampled_from(["data", "type", "shape", "order"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -52,6 +52,16 @@ def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_
     assert found.dtype == array.dtype and found.shape == array.shape and found.flags.writeable
     if found.tobytes() != array.tobytes():  # a NaN has many patterns of bits, and one name
         np.testing.assert_array_equal(found, array)
+
+
+def test_fortran_order_is_kept_and_who_does_not_know_it_reads_the_same_array() -> None:
+    for array in (np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.zeros((2, 2, 2), "M8[s]", order="F")):
+        found = trip(array)
+        assert found.flags.f_contiguous and not found.flags.c_contiguous and found.flags.writeable
+        np.testing.assert_array_equal(found, array)
+    theirs = json.loads(dumps()(np.asfortranarray([[1, 2], [3, 4]])))
+    assert theirs["data"] == [1, 2, 3, 4] and theirs["order"] == "F"
+    assert trip(theirs) == theirs  # a dict that looks like one is not one
 
 
 @given(VALUES)

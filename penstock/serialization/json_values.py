@@ -3,6 +3,7 @@
 ::
 
     {"data": [1, 2, 3, 4], "type": "<i4", "shape": [2, 2]}     an array, in C's order; Squirrel nests the lists
+    {..., "order": "F"}                                        one that was in Fortran's order; its data are in C's
     {"data": ["nan", 1.5], "type": "<f4", "shape": [2]}        JSON has no NaN
     {"data": [1.0, 2.0], "type": "<c16", "shape": [1]}         complex: real and imaginary parts in turn
     {"data": [18262], "type": "<M8[D]", "shape": [1]}          dates and durations as integers
@@ -34,7 +35,7 @@ from penstock.serialization.arrays import fields, repacked
 __all__ = ["Hook", "dumps", "loads", "plain", "revived"]
 
 _SCALAR, _ARRAY = {"data", "type"}, {"data", "type", "shape"}
-_KEYS = (_SCALAR, _ARRAY)
+_KEYS = (_SCALAR, _ARRAY, _ARRAY | {"order"})
 
 
 def dumps() -> Callable[[Any], bytes]:
@@ -161,7 +162,8 @@ def _array(array: np.ndarray[Any, Any], native: bool) -> dict[str, Any]:
     if dtype.names is not None:
         data = base64.b64encode(repacked(flat).tobytes()).decode()
         described = repacked(flat).dtype.descr
-    return {"data": data, "type": described, "shape": list(array.shape)}
+    encoded = {"data": data, "type": described, "shape": list(array.shape)}
+    return encoded if array.flags.c_contiguous or not array.flags.f_contiguous else {**encoded, "order": "F"}
 
 
 def _numbers(flat: np.ndarray[Any, Any]) -> list[Any]:
@@ -191,7 +193,10 @@ def _known(value: dict[str, Any], hook: Hook | None) -> tuple[Any] | None:
     try:
         if "shape" in value:
             dtype = _dtype(said)
-            return None if dtype is None else (_shaped(data, dtype, value["shape"]),)
+            if dtype is None or value.get("order", "F") != "F":
+                return None
+            array = _shaped(data, dtype, value["shape"])
+            return (np.asfortranarray(array) if "order" in value else array,)
         if said == "!dict" and type(data) is dict:
             found = {key: revived(each, hook) for key, each in data.items()}
             return (found if hook is None else hook(found),)
