@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import BadSamples, DataLoader2, DecodeError, IterableWrapper
+from penstock.drivers import MessagepackDriver, StoreDriver
 from penstock.serialization import JsonSerializer, MessagepackSerializer, SquirrelSerializer
 from penstock.serialization.blocks import has_blocks, pack, read_blocks, read_index
 from penstock.serialization.shard import write_shard
@@ -148,6 +149,29 @@ def test_lists_come_as_lists_or_as_tuples_as_in_squirrel(tmp_path: Path) -> None
     store_at(tmp_path, "msgpack").set([{"x": [1, (2,)]}], key="a")
     assert list(store_at(tmp_path, "msgpack").get("a")) == [{"x": [1, [2]]}]
     assert list(SquirrelStore(str(tmp_path), MessagepackSerializer(use_list=False)).get("a")) == [{"x": (1, (2,))}]
+
+
+@pytest.mark.parametrize(
+    "said", [{"unpacker_kwargs": {"use_list": False}, "mode": "rb"}, {"use_list": False, "block_size": 1024}]
+)
+def test_get_takes_what_squirrels_takes(tmp_path: Path, said: dict[str, Any]) -> None:
+    store = store_at(tmp_path, "msgpack")
+    store.set([{"x": [1]}], key="a")
+    assert list(store.get("a", **said)) == [{"x": (1,)}]
+    assert MessagepackDriver(str(tmp_path)).get_iter(get_kwargs=said).collect() == [{"x": (1,)}]
+    file = str(tmp_path / "a.gz")
+    assert list(MessagepackSerializer().deserialize_shard_from_file(file, store.fs, **said)) == [{"x": (1,)}]
+    assert list(MessagepackSerializer().deserialize_shard_from_file(file, store.fs, "rb")) == [{"x": [1]}]
+
+
+@pytest.mark.parametrize("serializer", [MessagepackSerializer, JsonSerializer])
+def test_a_serializer_may_be_given_as_its_class(tmp_path: Path, serializer: type[SquirrelSerializer]) -> None:
+    store = SquirrelStore(str(tmp_path), serializer)
+    store.set([{"x": 1}], key="a")
+    assert StoreDriver(str(tmp_path), serializer).get_iter().collect() == list(store.get("a")) == [{"x": 1}]
+    files = FilesystemStore(str(tmp_path / "files"), serializer)
+    files.set({"x": 1}, key="b")
+    assert files.get("b") == {"x": 1}
 
 
 @pytest.mark.parametrize("key", ["", "..", "../x", "a/b", "a\\b", ".hidden", "a\0", "/etc/x"])

@@ -45,7 +45,7 @@ class StoreDriver(UrlDriver, MapDriver):
     def __init__(
         self,
         url: str,
-        serializer: SquirrelSerializer | str,
+        serializer: SquirrelSerializer | type[SquirrelSerializer] | str,
         storage_options: dict[str, Any] | None = None,
         catalog: Any = None,
         **kwargs: Any,
