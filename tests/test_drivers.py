@@ -6,7 +6,7 @@ import pickle
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,22 @@ def test_get_iter_yields_all_samples_in_order_any_number_of_times(driver: Any) -
     nothing = dict.fromkeys(["shuffle_key_buffer", "prefetch_buffer", "shuffle_item_buffer", "max_workers"], 0)
     assert driver.get_iter(**nothing).collect() == list(range(70))
     assert pickle.loads(pickle.dumps(stream)).collect() == list(range(70))
+
+
+def test_as_many_keys_are_fetched_at_a_time_as_workers_were_asked_for() -> None:
+    together = threading.Barrier(16)
+
+    class Meeting(MapDriver):
+        name = "meeting"
+
+        def keys(self, **kwargs: Any) -> Iterable[int]:
+            return range(32)
+
+        def get(self, key: int, **kwargs: Any) -> int:
+            together.wait(timeout=30)  # which ends only once 16 of them wait
+            return key
+
+    assert Meeting().get_iter(max_workers=16).collect() == list(range(32))
 
 
 def test_hooks_are_classes_functions_and_partials_of_them(driver: Any) -> None:
