@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -46,6 +46,7 @@ def trip(value: Any) -> Any:
     return loads()(line)
 
 
+@settings(deadline=None)
 @given(arrays.arrays(PLAIN, arrays.array_shapes(min_dims=0, min_side=0, max_side=3)))
 def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_to(array: Any) -> None:
     found = trip({"x": [array]})["x"][0]
@@ -64,6 +65,7 @@ def test_fortran_order_is_kept_and_who_does_not_know_it_reads_the_same_array() -
     assert trip(theirs) == theirs  # a dict that looks like one is not one
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_plain_values_come_back_also_those_that_look_like_arrays(value: Any) -> None:
     assert trip(value) == value

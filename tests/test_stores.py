@@ -397,7 +397,7 @@ def test_bad_input_is_named_and_can_be_skipped(tmp_path: Path, name: str) -> Non
     loader.shutdown()
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_shard_gives_what_was_written_or_a_named_error(data: st.DataObject) -> None:
     format = data.draw(st.sampled_from(FORMATS))
@@ -426,6 +426,7 @@ def outcome(run: Callable[[], Any]) -> tuple[Any, DecodeError | None]:
         return None, error
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=60), st.sampled_from(COMPRESSIONS), st.integers(1, 200))
 def test_blocks_come_back_and_the_index_tells_where_they_are(records: list[bytes], compression: str, size: int) -> None:
     data = b"".join(pack(records, compression, block_bytes=size))
