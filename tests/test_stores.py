@@ -397,6 +397,17 @@ def test_bad_input_is_named_and_can_be_skipped(tmp_path: Path, name: str) -> Non
     loader.shutdown()
 
 
+def test_messagepack_that_was_cut_is_an_error_wherever_it_was(tmp_path: Path) -> None:
+    sample = msgpack.packb({"i": 1, "l": [1, [None]], "s": "abc", "x": {"y": {}}, "n": None})
+    for size in range(1, 2 * len(sample)):
+        (tmp_path / "a.gz").write_bytes(gzip.compress((2 * sample)[:size]))  # whole for gzip, which tells nothing
+        found, error = outcome(lambda: list(store_at(tmp_path, "msgpack").get("a")))
+        if size == len(sample):
+            assert error is None and len(found) == 1
+        else:
+            assert f"a.gz: sample {size // len(sample)}: the file ends within it" in str(error)
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_shard_gives_what_was_written_or_a_named_error(data: st.DataObject) -> None:
