@@ -8,7 +8,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis.extra import numpy as arrays
 
 from penstock.core.errors import DecodeError
@@ -28,6 +28,7 @@ def same(a: Any, b: Any) -> bool:
 PLAIN = arrays.scalar_dtypes() | arrays.unicode_string_dtypes() | arrays.byte_string_dtypes() | arrays.array_dtypes()
 
 
+@settings(deadline=None)
 @given(arrays.arrays(PLAIN, arrays.array_shapes(min_dims=0, min_side=0, max_side=3)))
 def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_to(array: Any) -> None:
     found = trip({"x": [array]})["x"][0]

@@ -78,6 +78,19 @@ def test_show_prints_an_entry_as_a_catalog(run: Run, catalog: Catalog) -> None:
     )
 
 
+def test_show_prints_no_secrets_unless_it_is_told_to(run: Run) -> None:
+    options = {"key": "AKIA", "secret": "s1", "token": None, "anon": False, "client_kwargs": {"aws_secret_key": "s2"}}
+    catalog = Catalog()
+    catalog["x"] = Source("csv", {"url": "s3://b/x.csv", "storage_options": options}, {"keywords": "a"})
+    catalog.to_file("c.yaml")
+    status, out, _ = run("show", "x", "c.yaml")
+    masked = {"key": "***", "secret": "***", "token": None, "anon": False, "client_kwargs": {"aws_secret_key": "***"}}
+    shown = Catalog.from_str(out)["x"]
+    assert status == 0 and shown.driver_kwargs == {"url": "s3://b/x.csv", "storage_options": masked}
+    assert shown.metadata == {"keywords": "a"}
+    assert Catalog.from_str(run("show", "--secrets", "x@1", "c.yaml")[1]) == catalog
+
+
 def test_show_finds_a_name_that_has_an_at_sign_in_it(run: Run) -> None:
     cat = Catalog()
     cat["a@1"] = Source("csv")

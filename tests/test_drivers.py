@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import pickle
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,15 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService, StateError, ThreadingReadingService
+from penstock import (
+    BadSamples,
+    DataLoader2,
+    DecodeError,
+    IterableWrapper,
+    MultiProcessingReadingService,
+    StateError,
+    ThreadingReadingService,
+)
 from penstock.drivers import (
     CsvDriver,
     CSVLoader,
@@ -70,6 +79,54 @@ def test_get_iter_yields_all_samples_in_order_any_number_of_times(driver: Any) -
     nothing = dict.fromkeys(["shuffle_key_buffer", "prefetch_buffer", "shuffle_item_buffer", "max_workers"], 0)
     assert driver.get_iter(**nothing).collect() == list(range(70))
     assert pickle.loads(pickle.dumps(stream)).collect() == list(range(70))
+
+
+def test_as_many_keys_are_fetched_at_a_time_as_workers_were_asked_for() -> None:
+    together = threading.Barrier(16)
+
+    class Meeting(MapDriver):
+        name = "meeting"
+
+        def keys(self, **kwargs: Any) -> Iterable[int]:
+            return range(32)
+
+        def get(self, key: int, **kwargs: Any) -> int:
+            together.wait(timeout=30)  # which ends only once 16 of them wait
+            return key
+
+    assert Meeting().get_iter(max_workers=16).collect() == list(range(32))
+
+
+@pytest.mark.parametrize(("damage", "kept"), [("line", 29), ("checksum", 20), ("key", 29)])
+def test_what_is_skipped_of_a_damaged_shard_does_not_depend_on_threads(tmp_path: Path, damage: str, kept: int) -> None:
+    store = JsonlStore(str(tmp_path))
+    for key in "abc":
+        store.set(Shard(key=key, value=[Sample(i, key=f"{key}{i}") for i in range(10)]))
+    data, lines = (tmp_path / "b.gz").read_bytes(), gzip.decompress((tmp_path / "b.gz").read_bytes())
+    bad = {
+        "line": gzip.compress(lines.replace(b'"value":5', b'"value":?')),
+        "checksum": data[:60] + bytes([data[60] ^ 1]) + data[61:],
+        "key": gzip.compress(lines.replace(b"b5", b"b4")),
+    }
+    (tmp_path / "b.gz").write_bytes(bad[damage])
+    found = []
+    for max_workers in (1, 4):
+        stream = JsonlLoader(str(tmp_path)).get_iter(max_workers=max_workers)
+        with pytest.raises(DecodeError, match=r"b\.gz: "):
+            stream.collect()
+        letters = tmp_path / f"letters-{max_workers}"
+        with DataLoader2(stream, bad_samples=BadSamples("skip", dead_letter=str(letters))) as loader:
+            found.append([sample.key for sample in loader])
+            assert loader.stats()["skipped"] == 1
+        assert letters.read_text().count("b.gz") == 1
+        with DataLoader2(stream, bad_samples=BadSamples("skip")) as loader:
+            it = iter(loader)
+            first = [next(it).key for _ in range(17)]
+            state = loader.state_dict()
+        with DataLoader2(stream, bad_samples=BadSamples("skip")) as loader:
+            loader.load_state_dict(state)
+            assert first + [sample.key for sample in loader] == found[-1]
+    assert found[0] == found[1] and len(found[0]) == kept
 
 
 def test_hooks_are_classes_functions_and_partials_of_them(driver: Any) -> None:

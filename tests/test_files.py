@@ -218,6 +218,17 @@ def test_json_lines_without_orjson_are_the_same(tmp_path: Path, monkeypatch: pyt
     assert [*opened(path).parse_jsonl()] == [*opened(path, "r").parse_jsonl()] == with_orjson == values
 
 
+def test_msgpack_that_was_cut_is_an_error_wherever_it_was() -> None:
+    one = msgpack.packb({"i": 1, "l": [1, [None]], "x": {"y": {}}, "n": None})
+    for size in range(1, 2 * len(one)):
+        pipe = IterableWrapper([("f", io.BytesIO((2 * one)[:size]))], deepcopy=False).parse_msgpack()
+        if size == len(one):
+            assert len(list(pipe)) == 1
+        else:
+            with pytest.raises(DecodeError, match=f"f: the file ends within an object, at byte {size}"):
+                list(pipe)
+
+
 def test_msgpack_executes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "a.msgpack"
     path.write_bytes(msgpack.packb(msgpack.ExtType(4, b"x")) + msgpack.packb({1: b"raw"}))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -27,7 +27,7 @@ VALUES = st.recursive(
     | st.binary(max_size=5),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(TEXT | st.sampled_from(["data", "type", "shape"]), inner, max_size=3)
+        | st.dictionaries(TEXT | st.sampled_from(["data", "type", "shape", "order"]), inner, max_size=3)
     ),
     max_leaves=8,
 )
@@ -46,6 +46,7 @@ def trip(value: Any) -> Any:
     return loads()(line)
 
 
+@settings(deadline=None)
 @given(arrays.arrays(PLAIN, arrays.array_shapes(min_dims=0, min_side=0, max_side=3)))
 def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_to(array: Any) -> None:
     found = trip({"x": [array]})["x"][0]
@@ -54,6 +55,17 @@ def test_an_array_of_any_type_and_shape_comes_back_as_it_was_and_can_be_written_
         np.testing.assert_array_equal(found, array)
 
 
+def test_fortran_order_is_kept_and_who_does_not_know_it_reads_the_same_array() -> None:
+    for array in (np.asfortranarray(np.arange(6.0).reshape(2, 3)), np.zeros((2, 2, 2), "M8[s]", order="F")):
+        found = trip(array)
+        assert found.flags.f_contiguous and not found.flags.c_contiguous and found.flags.writeable
+        np.testing.assert_array_equal(found, array)
+    theirs = json.loads(dumps()(np.asfortranarray([[1, 2], [3, 4]])))
+    assert theirs["data"] == [1, 2, 3, 4] and theirs["order"] == "F"
+    assert trip(theirs) == theirs  # a dict that looks like one is not one
+
+
+@settings(deadline=None)
 @given(VALUES)
 def test_plain_values_come_back_also_those_that_look_like_arrays(value: Any) -> None:
     assert trip(value) == value
@@ -75,6 +87,20 @@ def test_scalars_that_are_no_json_numbers_keep_their_type(value: Any) -> None:
 
 def test_numbers_of_numpy_become_jsons() -> None:
     assert trip([np.int8(3), np.float32(0.5), np.bool_(True), np.str_("a")]) == [3, 0.5, True, "a"]
+
+
+def test_squirrels_nan_and_infinity_are_read_though_they_are_no_json() -> None:
+    assert repr(loads()(b'{"x": [NaN, Infinity, -Infinity], "y": 1}')) == "{'x': [nan, inf, -inf], 'y': 1}"
+    found = loads()(b'{"x": {"data": [[NaN, 1.0]], "type": "<f8", "shape": [1, 2]}}')["x"]
+    np.testing.assert_array_equal(found, np.array([[math.nan, 1]]))
+    with pytest.raises(ValueError, match="line 1"):
+        loads()(b'{"x": NaM}')
+
+
+@pytest.mark.parametrize("depth", [1000, 100_000])
+def test_a_line_that_is_nested_too_deeply_is_an_error_of_the_data(depth: int) -> None:
+    with pytest.raises(DecodeError, match="nested too deeply"):
+        loads()(b'{"type":' + b"[" * depth + b"]" * depth + b"}")
 
 
 def test_squirrels_nested_lists_are_read() -> None:

@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import BadSamples, DataLoader2, DecodeError, IterableWrapper
+from penstock.drivers import MessagepackDriver, StoreDriver
 from penstock.serialization import JsonSerializer, MessagepackSerializer, SquirrelSerializer
 from penstock.serialization.blocks import has_blocks, pack, read_blocks, read_index
 from penstock.serialization.shard import write_shard
@@ -148,6 +149,29 @@ def test_lists_come_as_lists_or_as_tuples_as_in_squirrel(tmp_path: Path) -> None
     store_at(tmp_path, "msgpack").set([{"x": [1, (2,)]}], key="a")
     assert list(store_at(tmp_path, "msgpack").get("a")) == [{"x": [1, [2]]}]
     assert list(SquirrelStore(str(tmp_path), MessagepackSerializer(use_list=False)).get("a")) == [{"x": (1, (2,))}]
+
+
+@pytest.mark.parametrize(
+    "said", [{"unpacker_kwargs": {"use_list": False}, "mode": "rb"}, {"use_list": False, "block_size": 1024}]
+)
+def test_get_takes_what_squirrels_takes(tmp_path: Path, said: dict[str, Any]) -> None:
+    store = store_at(tmp_path, "msgpack")
+    store.set([{"x": [1]}], key="a")
+    assert list(store.get("a", **said)) == [{"x": (1,)}]
+    assert MessagepackDriver(str(tmp_path)).get_iter(get_kwargs=said).collect() == [{"x": (1,)}]
+    file = str(tmp_path / "a.gz")
+    assert list(MessagepackSerializer().deserialize_shard_from_file(file, store.fs, **said)) == [{"x": (1,)}]
+    assert list(MessagepackSerializer().deserialize_shard_from_file(file, store.fs, "rb")) == [{"x": [1]}]
+
+
+@pytest.mark.parametrize("serializer", [MessagepackSerializer, JsonSerializer])
+def test_a_serializer_may_be_given_as_its_class(tmp_path: Path, serializer: type[SquirrelSerializer]) -> None:
+    store = SquirrelStore(str(tmp_path), serializer)
+    store.set([{"x": 1}], key="a")
+    assert StoreDriver(str(tmp_path), serializer).get_iter().collect() == list(store.get("a")) == [{"x": 1}]
+    files = FilesystemStore(str(tmp_path / "files"), serializer)
+    files.set({"x": 1}, key="b")
+    assert files.get("b") == {"x": 1}
 
 
 @pytest.mark.parametrize("key", ["", "..", "../x", "a/b", "a\\b", ".hidden", "a\0", "/etc/x"])
@@ -373,7 +397,18 @@ def test_bad_input_is_named_and_can_be_skipped(tmp_path: Path, name: str) -> Non
     loader.shutdown()
 
 
-@settings(max_examples=300)
+def test_messagepack_that_was_cut_is_an_error_wherever_it_was(tmp_path: Path) -> None:
+    sample = msgpack.packb({"i": 1, "l": [1, [None]], "s": "abc", "x": {"y": {}}, "n": None})
+    for size in range(1, 2 * len(sample)):
+        (tmp_path / "a.gz").write_bytes(gzip.compress((2 * sample)[:size]))  # whole for gzip, which tells nothing
+        found, error = outcome(lambda: list(store_at(tmp_path, "msgpack").get("a")))
+        if size == len(sample):
+            assert error is None and len(found) == 1
+        else:
+            assert f"a.gz: sample {size // len(sample)}: the file ends within it" in str(error)
+
+
+@settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_a_damaged_shard_gives_what_was_written_or_a_named_error(data: st.DataObject) -> None:
     format = data.draw(st.sampled_from(FORMATS))
@@ -402,6 +437,7 @@ def outcome(run: Callable[[], Any]) -> tuple[Any, DecodeError | None]:
         return None, error
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=50), max_size=60), st.sampled_from(COMPRESSIONS), st.integers(1, 200))
 def test_blocks_come_back_and_the_index_tells_where_they_are(records: list[bytes], compression: str, size: int) -> None:
     data = b"".join(pack(records, compression, block_bytes=size))

@@ -113,6 +113,13 @@ def test_options_of_the_driver_and_of_a_call_are_both_honoured(url: str, tmp_pat
     assert theirs == {"cache_storage": str(tmp_path / "theirs")}
 
 
+def test_options_may_be_called_key_as_those_of_s3_are() -> None:
+    get_group("memory://zarr_driver_options", overwrite=True).create_array("a", data=np.ones(3), chunks=(3,))
+    driver = ZarrDriver("memory://zarr_driver_options")
+    assert driver.get_iter(total, {"key": "AKIA", "secret": "s"}).collect() == [3]
+    assert driver.storage_options == {} and driver.get_iter(total).collect() == [3]
+
+
 def test_a_group_is_opened_once_and_does_not_travel(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = ZarrDriver(url)
     root = driver.get_root_group()

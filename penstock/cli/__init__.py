@@ -50,6 +50,7 @@ def _add_catalog(commands: Any) -> None:
         "there is something at its URL. What fails is named, and the exit status is 1 then.",
     )
     showing.add_argument("entry", metavar="ENTRY", help="its name, or name@version")
+    showing.add_argument("--secrets", action="store_true", help="print keys, tokens and passwords, which are *** else")
     for action in (listing, showing, checking):
         action.add_argument(
             "files", nargs="*", metavar="FILE", help="a YAML file, or a folder of them: a path or a URL"
@@ -120,5 +121,5 @@ def _catalog(chosen: argparse.Namespace) -> int:
     if chosen.action == "list":
         return list_entries(chosen.files, plugins=chosen.plugins)
     if chosen.action == "show":
-        return show(chosen.entry, chosen.files, plugins=chosen.plugins)
+        return show(chosen.entry, chosen.files, plugins=chosen.plugins, secrets=chosen.secrets)
     return check(chosen.files, read=chosen.read, plugins=chosen.plugins)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any
 
-from penstock.catalog import Catalog, CatalogKey, CatalogSource, UnknownEntry
+from penstock.catalog import Catalog, CatalogKey, CatalogSource, Source, UnknownEntry
 from penstock.core.errors import PenstockError
 from penstock.drivers import Driver, FileDriver, SourceCombiner
 
 __all__ = ["check", "list_entries", "show"]
 
+_SECRET = re.compile(r"secret|token|passw|passphrase|credential|(^|_)key$", re.IGNORECASE)
 _EITHER = inspect.Parameter.POSITIONAL_OR_KEYWORD
 
 
@@ -34,8 +36,18 @@ def list_entries(files: Sequence[str], *, plugins: bool = False) -> int:
     return 0
 
 
-def show(name: str, files: Sequence[str], *, plugins: bool = False) -> int:
-    """Print an entry whole, as YAML: all of its versions, or the one of ``name@version``. Return the exit status."""
+def show(name: str, files: Sequence[str], *, plugins: bool = False, secrets: bool = False) -> int:
+    """Print an entry whole, as YAML: all of its versions, or the one of ``name@version``.
+
+    Args:
+        name: the entry's.
+        files: the catalogs.
+        plugins: also look among the entries of plugins.
+        secrets: print keys, tokens and passwords among the driver's arguments as they are; else they are ``***``.
+
+    Returns:
+        The exit status.
+    """
     try:
         catalog = _catalog(files, plugins=plugins)
         identifier, _, version = name.rpartition("@")
@@ -45,7 +57,7 @@ def show(name: str, files: Sequence[str], *, plugins: bool = False) -> int:
             one[identifier, found.version] = found
         else:
             one = catalog.slice([name])
-        print(one.to_str(), end="")
+        print((one if secrets else _masked(one)).to_str(), end="")
     except (PenstockError, OSError, ValueError, TypeError) as error:
         return _failed(error)
     return 0
@@ -161,6 +173,21 @@ def _catalog(files: Iterable[str], *, plugins: bool = False) -> Catalog:
         else:
             found.append(file)
     return catalog.join(Catalog.from_files(found))
+
+
+def _masked(catalog: Catalog) -> Catalog:
+    """The catalog with ``***`` for each text whose name says that it is a secret."""
+    found = Catalog()
+    for entry in _entries(catalog):
+        kwargs = {name: _without_secrets(name, value) for name, value in entry.driver_kwargs.items()}
+        found[entry.identifier, entry.version] = Source(entry.driver_name, kwargs, entry.metadata)
+    return found
+
+
+def _without_secrets(name: Any, value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {inner: _without_secrets(inner, each) for inner, each in value.items()}
+    return "***" if isinstance(value, str) and _SECRET.search(str(name)) else value
 
 
 def _entries(catalog: Catalog) -> Iterator[CatalogSource]:

@@ -104,7 +104,8 @@ class MapDriver(IterDriver):
                 a Composable, or a function that gets an iterator and returns another one.
             max_workers: threads that fetch and decode; as many as `ThreadPoolExecutor` makes unless given. With 0 or 1
                 that is done where the stream runs.
-            prefetch_buffer: how many keys are fetched ahead.
+            prefetch_buffer: how many keys are fetched ahead: at least as many as ``max_workers``, so that each
+                of them has something to do.
             shuffle_item_buffer: items are shuffled among so many. Below 2 they are not.
             flatten: what is under a key is an iterable of items.
             keys_kwargs: of ``keys``.
@@ -120,7 +121,7 @@ class MapDriver(IterDriver):
         for hook in key_hooks or ():
             keys = _hooked(keys, hook)
         threads = None if max_workers is None else max(max_workers, 1)
-        items = self._fetched(keys, threads, max(prefetch_buffer, 1), flatten, get_kwargs or {})
+        items = self._fetched(keys, threads, max(prefetch_buffer, threads or 1), flatten, get_kwargs or {})
         return items.shuffle(size=shuffle_item_buffer, **(item_shuffle_kwargs or {}))
 
     def _fetched(

@@ -7,17 +7,16 @@ from typing import Any
 
 from penstock.core.pipe import IterDataPipe
 from penstock.drivers._keys import Keys
+from penstock.drivers._shards import Samples, Shards, Whole
 from penstock.drivers.base import MapDriver, UrlDriver
 from penstock.files.remote import get_protocol
 from penstock.iterstream.base import Composable, Step
-from penstock.pipes.shard_reader import Failed, Patient, ShardReaders
 from penstock.serialization.serializers import (
     FormatSerializer,
     JsonSerializer,
     MessagepackSerializer,
     SquirrelSerializer,
 )
-from penstock.serialization.shard import ShardReader
 from penstock.stores.squirrel_store import SquirrelStore
 
 __all__ = ["JsonlDriver", "MessagepackDriver", "StoreDriver"]
@@ -45,7 +44,7 @@ class StoreDriver(UrlDriver, MapDriver):
     def __init__(
         self,
         url: str,
-        serializer: SquirrelSerializer | str,
+        serializer: SquirrelSerializer | type[SquirrelSerializer] | str,
         storage_options: dict[str, Any] | None = None,
         catalog: Any = None,
         **kwargs: Any,
@@ -89,8 +88,8 @@ class StoreDriver(UrlDriver, MapDriver):
         if threads is None and get_protocol(self.url) == "file" and "protocol" not in self.storage_options:
             threads = 1  # decoding holds the interpreter's lock: 10 us a sample on threads, 5 without
         own = type(self).get is StoreDriver.get and isinstance(self._serializer, (FormatSerializer, str))
-        if threads == 1 and flatten and own and not get_kwargs:
-            return Step(_Shards(keys, self))
+        if flatten and own and not get_kwargs:
+            return Step(Shards(keys, self) if threads == 1 else Samples(keys.async_map(Whole(self), prefetch, threads)))
         return super()._fetched(keys, threads, prefetch, flatten, get_kwargs)
 
 
@@ -148,17 +147,6 @@ class JsonlDriver(StoreDriver):
     ) -> None:
         _refuse_store(self, kwargs)
         super().__init__(url, JsonSerializer(deser_hook), storage_options, **kwargs)
-
-
-class _Shards(ShardReaders):
-    """The samples of the shards whose keys the source gives."""
-
-    def __init__(self, keys: IterDataPipe[Any], driver: StoreDriver) -> None:
-        self.source_datapipe = keys
-        self.driver = driver
-
-    def reader(self, item: Any, failed: Failed | None, patient: Patient) -> tuple[ShardReader, str | None]:
-        return self.driver.store.reader(item, failed, patient), str(item) if self.driver.with_keys else None
 
 
 def _refuse_store(driver: StoreDriver, kwargs: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.pipe import IterDataPipe
@@ -66,10 +67,10 @@ class ZarrDriver(UrlDriver, MapDriver):
             flatten: False leaves each item in an iterable of its own.
             **kwargs: see `MapDriver.get_iter`.
         """
-        options = storage_options or {}
-        keys_kwargs = {**options, **(kwargs.pop("keys_kwargs", None) or {})}
-        get_kwargs = {**options, **(kwargs.pop("get_kwargs", None) or {}), "fetcher_func": fetcher_func}
-        return super().get_iter(flatten=flatten, keys_kwargs=keys_kwargs, get_kwargs=get_kwargs, **kwargs)
+        driver = copy(self)  # with options of its own: passed on to `get`, those that are called key would be its key
+        driver.storage_options = {**self.storage_options, **(storage_options or {})}
+        get_kwargs = {**(kwargs.pop("get_kwargs", None) or {}), "fetcher_func": fetcher_func}
+        return super(ZarrDriver, driver).get_iter(flatten=flatten, get_kwargs=get_kwargs, **kwargs)
 
     def get_root_group(self, mode: str = "r", **storage_options: Any) -> zarr.Group:
         """Return the group, opened once for the same arguments.

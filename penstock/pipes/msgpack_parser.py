@@ -13,6 +13,7 @@ from penstock.core.stream import State, Stream
 from penstock.pipes._lines import is_damage, path_and_stream, unreadable
 from penstock.pipes._nested import nested_parts
 from penstock.pipes.handle import StreamWrapper, open_binary
+from penstock.serialization.formats import torn
 
 
 @functional_datapipe("parse_msgpack")
@@ -78,7 +79,7 @@ class _Part:
         try:
             values: Iterator[Any] = self._unpacker
             yield from ((path, value) for value in values) if pipe.return_path else values
-            if self._unpacker.tell() != self._file.size:
+            if torn(self._unpacker, self._file.size):
                 raise DecodeError(f"{path}: the file ends within an object, at byte {self._begin + self._file.size}")
         except Exception as error:
             import msgpack

@@ -19,7 +19,7 @@ from penstock.serialization.formats import FORMATS
 from penstock.serialization.sample import keyed
 from penstock.serialization.shard import ShardReader, bare
 
-__all__ = ["JsonLinesReader", "MessagePackReader", "RecordReader", "ShardReaders"]
+__all__ = ["JsonLinesReader", "MessagePackReader", "RecordReader", "ShardPart", "ShardReaders"]
 
 
 Failed = Callable[[DecodeError], Any]
@@ -50,22 +50,27 @@ class ShardReaders(IterDataPipe[Any]):
         def open_part(item: Any, place: Any) -> Part[Any]:
             def failed(error: DecodeError) -> Lossy:
                 assert bad is not None
-                named = error if str(error).startswith(reader.path) else DecodeError(f"{reader.path}: {error}")
-                return Lossy(HOLE, [bad.loss(item, named, where)])
+                return Lossy(HOLE, [bad.loss(item, reader.named(error), where)])
 
             def patient(read: ReadBytes) -> ReadBytes:
                 return read if bad is None else bad.patient(read, ctx.loose)
 
             reader, key = self.reader(item, None if bad is None else failed, patient)
-            return _Part(reader, key, place)
+            return ShardPart(reader, key, place)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
 
-class _Part:
-    """One shard, being read."""
+class ShardPart:
+    """One shard, being read.
 
-    def __init__(self, reader: ShardReader, key: str | None, place: list[int] | None) -> None:
+    Args:
+        reader: what reads it.
+        key: its key, if samples are to come with keys.
+        place: where to begin, as ``tell`` said it.
+    """
+
+    def __init__(self, reader: ShardReader, key: str | None, place: list[int] | None = None) -> None:
         self._reader = reader
         self._key = key
         self._seen: set[str] = set()

@@ -12,7 +12,7 @@ from typing import Any
 
 from penstock.core.errors import DecodeError
 
-__all__ = ["FORMATS", "Format"]
+__all__ = ["FORMATS", "Format", "torn"]
 
 Failed = Callable[[DecodeError], Any]
 """What becomes of a sample that cannot be read: it raises, or returns what is yielded instead."""
@@ -69,8 +69,23 @@ def _msgpack_decode(
         except (ValueError, TypeError, msgpack.UnpackException) as error:  # TypeError: a key that is a map
             yield failed(DecodeError(f"sample {number}: {error or type(error).__name__}"))
             return  # where the next one would begin nobody knows
-    if unpacker.tell() != fed:
+    if torn(unpacker, fed):
         yield failed(DecodeError(f"sample {number}: the file ends within it"))
+
+
+def torn(unpacker: Any, fed: int) -> bool:
+    """Return whether a `msgpack.Unpacker` that has no more objects, and was given so many bytes, stands within one.
+
+    Of an object that it has begun it counts what is complete (the head of a map, its keys) among the bytes that it has
+    used, so where it stands does not say. It is given a nil: that comes back only if nothing was waiting for it.
+    """
+    if unpacker.tell() != fed:
+        return True
+    unpacker.feed(b"\xc0")
+    try:
+        return next(unpacker, unpacker) is not None
+    except Exception:  # what the nil made whole is refused, by the unpacker or a hook
+        return True
 
 
 def _jsonl_encoder() -> Callable[[Any], bytes]:

@@ -3,6 +3,7 @@
 ::
 
     {"data": [1, 2, 3, 4], "type": "<i4", "shape": [2, 2]}     an array, in C's order; Squirrel nests the lists
+    {..., "order": "F"}                                        one that was in Fortran's order; its data are in C's
     {"data": ["nan", 1.5], "type": "<f4", "shape": [2]}        JSON has no NaN
     {"data": [1.0, 2.0], "type": "<c16", "shape": [1]}         complex: real and imaginary parts in turn
     {"data": [18262], "type": "<M8[D]", "shape": [1]}          dates and durations as integers
@@ -33,7 +34,8 @@ from penstock.serialization.arrays import fields, repacked
 
 __all__ = ["Hook", "dumps", "loads", "plain", "revived"]
 
-_ARRAY, _SCALAR = {"data", "type", "shape"}, {"data", "type"}
+_SCALAR, _ARRAY = {"data", "type"}, {"data", "type", "shape"}
+_KEYS = (_SCALAR, _ARRAY, _ARRAY | {"order"})
 
 
 def dumps() -> Callable[[Any], bytes]:
@@ -64,19 +66,31 @@ def loads(hook: Hook | None = None) -> Callable[[bytes], Any]:
     Raises:
         ValueError: (when called) it is not JSON. DecodeError: an array that is none.
     """
-    parse: Callable[[bytes], Any] = json.loads
+    parse = _parser()
+
+    def load(line: bytes) -> Any:
+        try:
+            value = parse(line)
+            return revived(value, hook) if hook is not None or b'"type"' in line else value
+        except RecursionError as error:
+            raise DecodeError("lists and dicts are nested too deeply") from error
+
+    return load
+
+
+def _parser() -> Callable[[bytes], Any]:
     try:
         import orjson
     except ImportError:
-        pass
-    else:
-        parse = orjson.loads
+        return json.loads
 
-    def load(line: bytes) -> Any:
-        value = parse(line)
-        return revived(value, hook) if hook is not None or b'"type"' in line else value
+    def parse(line: bytes) -> Any:
+        try:
+            return orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return json.loads(line)  # it knows NaN and Infinity, which Squirrel wrote
 
-    return load
+    return parse
 
 
 def plain(value: Any, *, native: bool = False) -> Any:
@@ -96,7 +110,7 @@ def plain(value: Any, *, native: bool = False) -> Any:
         return value if math.isfinite(value) else {"data": repr(value), "type": "<f8"}
     if kind is dict or isinstance(value, dict):
         made = {key: plain(each, native=native) for key, each in value.items()}
-        return {"data": made, "type": "!dict"} if made.keys() in (_ARRAY, _SCALAR) else made
+        return {"data": made, "type": "!dict"} if made.keys() in _KEYS else made
     if isinstance(value, (list, tuple)):
         return [plain(each, native=native) for each in value]
     if isinstance(value, np.ndarray):
@@ -119,7 +133,7 @@ def revived(value: Any, hook: Hook | None = None) -> Any:
         DecodeError: what says that it is an array is none.
     """
     if type(value) is dict:
-        if (value.keys() == _ARRAY or value.keys() == _SCALAR) and (found := _known(value, hook)) is not None:
+        if "data" in value and value.keys() in _KEYS and (found := _known(value, hook)) is not None:
             return found[0]
         for key, each in value.items():
             if type(each) is dict or type(each) is list:
@@ -148,7 +162,8 @@ def _array(array: np.ndarray[Any, Any], native: bool) -> dict[str, Any]:
     if dtype.names is not None:
         data = base64.b64encode(repacked(flat).tobytes()).decode()
         described = repacked(flat).dtype.descr
-    return {"data": data, "type": described, "shape": list(array.shape)}
+    encoded = {"data": data, "type": described, "shape": list(array.shape)}
+    return encoded if array.flags.c_contiguous or not array.flags.f_contiguous else {**encoded, "order": "F"}
 
 
 def _numbers(flat: np.ndarray[Any, Any]) -> list[Any]:
@@ -176,9 +191,12 @@ def _known(value: dict[str, Any], hook: Hook | None) -> tuple[Any] | None:
     """Return what a dict stands for, in a tuple; None if for nothing but itself."""
     said, data = value["type"], value["data"]
     try:
-        if len(value) == 3:
+        if "shape" in value:
             dtype = _dtype(said)
-            return None if dtype is None else (_shaped(data, dtype, value["shape"]),)
+            if dtype is None or value.get("order", "F") != "F":
+                return None
+            array = _shaped(data, dtype, value["shape"])
+            return (np.asfortranarray(array) if "order" in value else array,)
         if said == "!dict" and type(data) is dict:
             found = {key: revived(each, hook) for key, each in data.items()}
             return (found if hook is None else hook(found),)
@@ -192,7 +210,7 @@ def _known(value: dict[str, Any], hook: Hook | None) -> tuple[Any] | None:
         scalar = _shaped(data, dtype, [])[()]
         return (float(scalar) if said == "<f8" and isinstance(data, str) else scalar,)
     except (TypeError, ValueError, OverflowError) as error:
-        shape = f" and shape {value['shape']}" if len(value) == 3 else ""
+        shape = f" and shape {value['shape']}" if "shape" in value else ""
         raise DecodeError(f"not a value of type {said!r:.100}{shape}: {error}") from error
 
 

@@ -73,26 +73,44 @@ class FormatSerializer(SquirrelSerializer):
             raise DecodeError(f"{len(found)} samples instead of one")
         return found[0]
 
-    def serialize_shard_to_file(self, shard: Iterable[Any], fp: str, fs: Any = None, **kwargs: Any) -> None:
-        """Write a file of samples. Arguments other than these were for opening the file, and are not looked at."""
+    def serialize_shard_to_file(
+        self, shard: Iterable[Any], fp: str, fs: Any = None, mode: str = "wb", **kwargs: Any
+    ) -> None:
+        """Write a file of samples. ``mode`` and ``kwargs`` were for opening the file, and are not looked at."""
         fs, path = (fs, fp) if fs is not None else connected(fp, {})
         put(fs, path, b"".join(write_shard(shard, self.format, self.compression, self.level)))
 
     def deserialize_shard_from_file(
-        self, fp: str, fs: Any = None, *, unpacker_kwargs: dict[str, Any] | None = None, **kwargs: Any
+        self,
+        fp: str,
+        fs: Any = None,
+        mode: str = "rb",
+        unpacker_kwargs: dict[str, Any] | None = None,
+        **kwargs: Any,
     ) -> Iterator[Any]:
         """Yield the samples in a file: of ours or of Squirrel's, compressed or not.
 
         Args:
             fp: its path.
             fs: its file system, of fsspec's; that of the path unless given.
+            mode: kept for Squirrel's programs.
             unpacker_kwargs: of `msgpack.Unpacker`.
-            **kwargs: those of reading; others were for opening the file, and are not looked at.
+            **kwargs: see `reading`.
 
         Raises:
             DecodeError: names the file and the sample.
         """
-        return chain.from_iterable(self.reader(fp, fs, **(unpacker_kwargs or {})).samples())
+        params = self.reading(unpacker_kwargs=unpacker_kwargs, **kwargs)
+        return chain.from_iterable(self.reader(fp, fs, **params).samples())
+
+    def reading(self, unpacker_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Return what is said of reading by arguments as Squirrel's `get` takes them: others were for opening a file.
+
+        Args:
+            unpacker_kwargs: of `msgpack.Unpacker`.
+            **kwargs: ``use_list``, ``allow_pickle`` or ``object_hook``, which win over the serializer's.
+        """
+        return {**(unpacker_kwargs or {}), **{key: kwargs[key] for key in self.params.keys() & kwargs.keys()}}
 
     def reader(self, fp: str, fs: Any = None, **params: Any) -> ShardReader:
         """Return what reads a file."""

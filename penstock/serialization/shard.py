@@ -115,7 +115,7 @@ class ShardReader:
                 yield iter(samples)
                 first += block.samples
         except DecodeError as error:
-            raise self._named(error) from error.__cause__
+            raise self.named(error) from error.__cause__
 
     def index(self) -> Index | None:
         """Return where the samples are, None for a file that does not say so.
@@ -126,7 +126,7 @@ class ShardReader:
         try:
             return read_index(self._read) if has_blocks(self._read(0, 16)) else None
         except DecodeError as error:
-            raise self._named(error) from None
+            raise self.named(error) from None
 
     def sample(self, index: Index, number: int) -> Any:
         """Return one sample of a file that has an index; it costs a block.
@@ -144,19 +144,20 @@ class ShardReader:
             if len(samples) != index.firsts[at + 1] - index.firsts[at]:
                 raise DecodeError(f"byte {start}: a block has {len(samples)} samples, and another number by the index")
         except DecodeError as error:
-            raise self._named(error) from error.__cause__
+            raise self.named(error) from error.__cause__
         return samples[number - index.firsts[at]]
 
     def _naming(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         try:
             yield from pieces
         except DecodeError as error:
-            raise self._named(error) from error.__cause__
+            raise self.named(error) from error.__cause__
 
     def _raise(self, error: DecodeError) -> Any:
-        raise self._named(error)
+        raise self.named(error)
 
-    def _named(self, error: DecodeError) -> DecodeError:
+    def named(self, error: DecodeError) -> DecodeError:
+        """Return the error as one that names the file."""
         return error if str(error).startswith(self.path) else DecodeError(f"{self.path}: {error}")
 
 

@@ -74,7 +74,7 @@ class FilesystemStore(FolderStore):
 
     Args:
         url: the folder.
-        serializer: what values are written and read with; without one they are bytes.
+        serializer: what values are written and read with, or its class; without one they are bytes.
         clean: delete the folder, with all that is in it, to begin with.
         **storage_options: fsspec's, for the connection.
 
@@ -86,10 +86,14 @@ class FilesystemStore(FolderStore):
     """
 
     def __init__(
-        self, url: str, serializer: SquirrelSerializer | None = None, clean: bool = False, **storage_options: Any
+        self,
+        url: str,
+        serializer: SquirrelSerializer | type[SquirrelSerializer] | None = None,
+        clean: bool = False,
+        **storage_options: Any,
     ) -> None:
         super().__init__(url, clean, **storage_options)
-        self.serializer = serializer
+        self.serializer = serializer() if isinstance(serializer, type) else serializer
 
     def get(self, key: Any, mode: str = "rb", **kwargs: Any) -> Any:
         """Return what a file has in it.

@@ -36,7 +36,7 @@ class SquirrelStore(FolderStore):
 
     Args:
         url: the folder.
-        serializer: ``"msgpack"``, ``"jsonl"``, or a serializer: its options are those of the store.
+        serializer: ``"msgpack"``, ``"jsonl"``, or a serializer (or its class): its options are those of the store.
         clean: delete the folder, with all that is in it, to begin with.
         **storage_options: fsspec's, for the connection.
 
@@ -48,13 +48,17 @@ class SquirrelStore(FolderStore):
     """
 
     def __init__(
-        self, url: str, serializer: SquirrelSerializer | str, clean: bool = False, **storage_options: Any
+        self,
+        url: str,
+        serializer: SquirrelSerializer | type[SquirrelSerializer] | str,
+        clean: bool = False,
+        **storage_options: Any,
     ) -> None:
         if isinstance(serializer, str) and serializer not in _SERIALIZERS:
             raise ValueError(f"serializer must be one of {', '.join(_SERIALIZERS)}, or an object, got {serializer!r}")
         super().__init__(url, clean, **storage_options)
-        made = _SERIALIZERS[serializer]() if isinstance(serializer, str) else serializer
-        self.serializer: SquirrelSerializer = made
+        made = _SERIALIZERS[serializer] if isinstance(serializer, str) else serializer
+        self.serializer: SquirrelSerializer = made() if isinstance(made, type) else made
         self._indexes: dict[str, Index] = {}
 
     def set(self, value: Any, key: Any = None, **kwargs: Any) -> None:
@@ -104,6 +108,10 @@ class SquirrelStore(FolderStore):
 
     def get(self, key: Any, **kwargs: Any) -> Iterator[Any]:
         """Return the samples of a shard, to be iterated over. It is read as they are.
+
+        Args:
+            key: the shard's.
+            **kwargs: of the serializer's ``deserialize_shard_from_file``: ``use_list``, ``unpacker_kwargs``.
 
         Raises:
             FileNotFoundError: there is none.
@@ -172,7 +180,7 @@ class SquirrelStore(FolderStore):
 
     def _samples(self, key: str, kwargs: dict[str, Any]) -> Iterator[Any]:
         if isinstance(self.serializer, FormatSerializer):
-            return chain.from_iterable(self.reader(key, **kwargs).samples())
+            return chain.from_iterable(self.reader(key, **self.serializer.reading(**kwargs)).samples())
         return iter(self.serializer.deserialize_shard_from_file(f"{self._folder}/{key}.gz", fs=self.fs, **kwargs))
 
     def reader(
