@@ -18,6 +18,7 @@ from penstock import (
     SequentialReadingService,
     StateError,
 )
+from penstock.graph import apply_sharding
 from ranks import ranks
 from running import trip
 
@@ -71,6 +72,43 @@ def test_torchdatas_loader_gives_exactly_the_rest(
     assert flat(following) == flat(rest + head) and following != head + rest
     if persistent:  # others draw the next epoch's seed from torch's generator, which is no part of the state
         assert following == list(loader)
+
+
+def divided(graph: Any, rank: int) -> Any:
+    """The graph of one of two ranks."""
+    return apply_sharding(graph(), 2, rank)
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+@GRAPHS
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_torchdatas_loader_divides_a_ranks_share_further_among_its_workers(graph: Any, workers: int) -> None:
+    import torch
+
+    found: list[Any] = []
+    for rank in range(2):
+        torch.manual_seed(5)  # as on every rank
+        loader = stateful(lambda rank=rank: divided(graph, rank), workers, False)
+        it = iter(loader)
+        found += [next(it), next(it)]
+        again = stateful(lambda rank=rank: divided(graph, rank), workers, False)
+        again.load_state_dict(loader.state_dict())
+        rest = list(it)
+        assert list(again) == rest
+        found += rest
+    assert flat(found) == flat(list(graph()))
+
+
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+def test_what_a_worker_of_torchs_is_given_by_its_own_function_is_all_of_its_share() -> None:
+    from torch.utils.data import DataLoader, get_worker_info
+
+    def own_share(number: int) -> None:
+        info: Any = get_worker_info()
+        apply_sharding(info.dataset, info.num_workers, number)
+
+    found = list(DataLoader(blocks(), batch_size=None, num_workers=2, worker_init_fn=own_share))
+    assert flat(found) == flat(list(blocks()))
 
 
 # ---------------------------------------------------------------------------------------------------- torchdata.nodes

@@ -192,9 +192,15 @@ def test_an_item_that_ends_it_each_time_is_named_with_its_pipe(how: str, said: s
         assert ("on 57" in str(caught.value)) == (how == "kill")
 
 
-def test_a_worker_behind_it_that_hangs_is_the_one_to_be_replaced() -> None:
-    fault = faults.hang(at=57)
-    graph = IterableWrapper(range(120)).sharding_round_robin_dispatch().map(fault).batch(4)
+def _stop() -> None:
+    os.kill(os.getpid(), signal.SIGSTOP)  # with all threads, also the one that writes down what goes on
+
+
+@pytest.mark.parametrize("how", ["hang", "stop"])
+def test_a_worker_behind_it_that_hangs_is_the_one_to_be_replaced(how: str) -> None:
+    fault = faults.hang(at=57) if how == "hang" else faults.Fault(_stop, at=57)
+    source = IterableWrapper(range(120)).map(faults.slow(at=lambda x: x < 60, seconds=0.01))  # workers wait for it
+    graph = source.sharding_round_robin_dispatch().map(fault).batch(4)
     service = MultiProcessingReadingService(2, worker_timeout_s=1.0)
     with DataLoader2(graph, reading_service=service) as dl:
         it = iter(dl)

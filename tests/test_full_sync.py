@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from penstock import DataLoader2, MultiProcessingReadingService
+from penstock import DataLoader2, MultiProcessingReadingService, RankError
 from penstock.pipes import IterableWrapper
 from ranks import ranks
 
@@ -97,6 +97,33 @@ def test_a_rank_that_does_not_come_is_an_error_in_time(tmp_path: Path) -> None:
     waiting, _ = two_ranks(tmp_path, body)
     assert waiting["given"] == [0, 1, 2]
     assert "Fail to fetch data within 2 seconds" in waiting["error"]
+
+
+@pytest.mark.parametrize("where", ["source", "loop"])
+def test_a_rank_that_comes_late_gets_an_error_too_and_all_can_go_on(where: str) -> None:
+    def given(rank: int) -> list[Any]:
+        naps = [5.0] if rank else []  # the last items are read in the very round that it comes late to
+
+        def nap(x: int, here: str) -> int:
+            if here == where and x == 5 and naps:
+                time.sleep(naps.pop())
+            return x
+
+        pipe = IterableWrapper(range(200 if where == "loop" else 8)).map(lambda x: nap(x, "source")).fullsync(timeout=2)
+        said = ""
+        try:
+            for x in pipe:
+                nap(x, "loop")
+        except RankError as error:
+            said = str(error)
+        if not rank:
+            time.sleep(3)
+        return [said, len(list(pipe))]
+
+    (waited, count), (late, same) = ranks.values(2, given)
+    assert "Fail to fetch data within 2 seconds" in waited
+    assert late == "rank 0 waited for longer than 2 seconds, until rank 1 came"
+    assert count == same == (200 if where == "loop" else 8)
 
 
 def test_ranks_that_leave_an_epoch_at_different_items_are_told(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from penstock.core.stream import State, Stream
 from penstock.core.trace import explain
 from penstock.core.walk import names
 
-__all__ = ["PipeIterator", "drive"]
+__all__ = ["PipeIterator", "drive", "torch_worker_info"]
 
 T = TypeVar("T")
 
@@ -121,7 +121,7 @@ def _ambient_context(pipe: IterDataPipe[Any]) -> Context:
         if share is not None:  # its points are its own, also where they have the names of the running graph's
             share = share.alone()
         return replace(running, names=named, share=share, shared={}, witness=None, report=None, trace=None)
-    info = _torch_worker()
+    info = torch_worker_info()
     if info is None:
         return Context(named, seed=_agreed_seed(named.pipes), share=Share(), plain=True)
     passes = vars(pipe).get("_iterations", 0)  # a persistent worker keeps its seed, so epochs are counted here
@@ -149,6 +149,7 @@ def _agreed_seed(pipes: list[Pipe]) -> int:
     return draw_seed()
 
 
-def _torch_worker() -> Any:
+def torch_worker_info() -> Any:
+    """Return what torch's DataLoader says of the worker that this process is; None in no worker of one."""
     torch_data: Any = sys.modules.get("torch.utils.data")
     return torch_data.get_worker_info() if torch_data is not None else None

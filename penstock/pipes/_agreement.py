@@ -8,7 +8,7 @@ rank therefore gives an item only once all ranks are known to have one for that 
                                        v                               |
                    messenger (a thread): "I can give 12" -> the least of all ranks: 10
 
-A *round* is one `all_reduce` of eight integers with the minimum, whatever the number of ranks. A rank joins the next
+A *round* is one `all_reduce` of nine integers with the minimum, whatever the number of ranks. A rank joins the next
 round when it can give more than is agreed, and no more than a quarter of what it reads ahead is agreed and still to be
 given; half of that while it is still reading, so that a round does not pass for one item. So rounds happen while the
 training step runs, and the quicker the steps are, the more of them one round serves: gloo took 0.4 to 1
@@ -21,6 +21,10 @@ three threads woke for each step, and took 10% of a step of 1 ms on 2 ranks and 
 What a round carries begins with the number of the epoch. A rank that has left an epoch (a `break`) may have joined a
 round that others enter with their next epoch: then nothing of it counts, who is ahead repeats it, and who is behind
 knows that the others have gone on. What goes wrong on one rank is raised on each, behind the last item that is agreed.
+
+A rank that waits stands in a round already, and gives up there when its time is over. So a round that a rank comes late
+to passes as any other, and would let it go on alone. Hence who comes to one so late that another may have given up says
+so in it, and then all say whether they have.
 """
 
 from __future__ import annotations
@@ -79,6 +83,7 @@ class Agreed(Wish, Generic[T]):
         self._read = self._given = self._agreed = 0
         self._last: Any = None
         self._ended = self._over = self._closed = False
+        self._gave_up = False  # others came too late
         self._error: BaseException | None = None  # why it ends, if not because there is no more
         self._own: BaseException | None = None  # what this rank's source raised
         self._ahead = channel.learned or _READ_AHEAD_AT_FIRST
@@ -108,6 +113,7 @@ class Agreed(Wish, Generic[T]):
                 if self._read > self._given or self._ended:  # from here on it is the others that are waited for
                     since = since or time.monotonic()
                     if time.monotonic() - since > channel.timeout_s:
+                        self._gave_up = True
                         self._over, self._error = True, self._own or channel.late(f"for its item {self._given}")
                         continue
                 changed.wait(LOOK_EVERY_S if since is None else min(LOOK_EVERY_S, channel.timeout_s / 4))
@@ -221,10 +227,13 @@ class Agreed(Wish, Generic[T]):
             can, end = self._read, self._read if ended else NEVER
         without = rank if self._longest and ended and not self._read and self._last is None else NEVER
         donor = rank if self._read and without == NEVER else NEVER
-        return [can, end, failed, without, donor]
+        late = rank if time.monotonic() - self._round_at > self._channel.timeout_s / 2 else NEVER
+        return [can, end, failed, without, donor, late]
 
     def take(self, found: list[int], exchange: Exchange) -> None:
-        can, end, failed, without, donor = found
+        can, end, failed, without, donor, late = found
+        if late != NEVER and self._given_up(exchange, late):
+            return
         said = first = different = None
         if failed != NEVER:
             said = exchange.told(_in_words(self._own) if failed == exchange.rank else None, failed)
@@ -255,6 +264,16 @@ class Agreed(Wish, Generic[T]):
             self._round_at = now
             self._channel.learned = self._ahead
             self._wake()
+
+    def _given_up(self, exchange: Exchange, late: int) -> bool:
+        """Ask all ranks whether they have given up waiting; what they waited for ends there, for each of them."""
+        (who,) = exchange.least([exchange.rank if self._gave_up else NEVER])
+        if who == NEVER:
+            return False
+        timeout_s = self._channel.timeout_s
+        with self._channel.changed:
+            self.fail(RankError(f"rank {who} waited for longer than {timeout_s:g} seconds, until rank {late} came"))
+        return True
 
     def fail(self, error: RankError) -> None:
         self._over, self._error = True, self._own or error

@@ -14,7 +14,7 @@ __all__ = ["LOOK_EVERY_S", "NEVER", "Channel", "Exchange", "Job", "Wish"]
 
 NEVER: Final = 1 << 62
 LOOK_EVERY_S: Final = 1.0  # how often a wait makes sure that there is still somebody to wait for
-_FIELDS: Final = 8
+_FIELDS: Final = 9
 _BYE_S: Final = 1.0  # how long a rank that closes waits for the others, so that none of them is left in a round
 
 

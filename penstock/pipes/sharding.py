@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from penstock.core.context import Context, Share
 from penstock.core.dealing import deal
+from penstock.core.iterate import torch_worker_info
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
@@ -61,6 +62,7 @@ class ShardingFilter(IterDataPipe[T]):
         self.sharding_group_filter = sharding_group_filter
         self._groups: dict[int, tuple[int, int]] = {}
         self._kept = False  # what was applied stays under the division of a service
+        self._in_worker = False  # of torch's DataLoader: so what was applied is that worker's share, and all of it
 
     def apply_sharding(
         self,
@@ -76,6 +78,7 @@ class ShardingFilter(IterDataPipe[T]):
             raise RuntimeError("ShardingFilter cannot mix DEFAULT and non DEFAULT groups")
         if self.sharding_group_filter in (None, sharding_group):
             self._groups = {**self._groups, int(sharding_group): (num_of_instances, instance_id)}
+            self._in_worker = torch_worker_info() is not None
 
     @property
     def is_applied(self) -> bool:
@@ -106,7 +109,10 @@ class ShardingFilter(IterDataPipe[T]):
         start = ctx.own(self, state) or (0, None)
         ahead = ctx.ahead_of_point()
         applied = self._applied()
-        share = ctx.share or Share() if applied is None or self._kept else applied
+        share = ctx.share or Share()
+        further = self._kept or (ctx.plain and share.count > 1 and not self._in_worker)
+        if applied is not None and not further:
+            share = applied
         if ctx.thread is not None:  # what the consumer has is not what has been taken here
             share = replace(share, taken=None)
         feed: tuple[Any, ...] = (name, ctx.passes)
@@ -117,7 +123,7 @@ class ShardingFilter(IterDataPipe[T]):
             return ahead.build(self.datapipe, s, indices=True, holes=True)
 
         def build(s: State) -> Stream[T]:
-            if applied is None or not self._kept:
+            if applied is None or not further:
                 return whole(s)
             stream, position = deal(whole, applied, tuple(s or (0, None)), (*feed, "applied"))
             stream.state = lambda: list(position())

@@ -24,17 +24,21 @@ _START_S = 5.0  # and how long the one that does so may take to start, which is 
 _PROBE_ITEMS = 32  # how many items that may be, where it is not known which one it was
 
 
-def to_blame(worker: Worker, others: Iterable[Worker]) -> Worker:
+def to_blame(worker: Worker, others: Iterable[Worker], timeout_s: float) -> Worker:
     """Return who hangs, where a worker has given nothing for too long: it may wait for another one.
+
+    A process that is stopped, or in a call that keeps the interpreter's lock, writes down nothing more: that it waited
+    is old by then, and counts for nothing.
 
     Args:
         worker: that worker.
         others: whom it may wait for: the dispatching process and, as that waits for all workers, the others.
+        timeout_s: for how long it has given nothing.
     """
     others = list(others)
-    if not worker.receiver.recorded().waits or not others:
+    if not others or not worker.receiver.recorded().waited(timeout_s / 2):
         return worker
-    return next((other for other in others if not other.receiver.recorded().waits), others[0])
+    return next((other for other in others if not other.receiver.recorded().waited(timeout_s / 2)), others[0])
 
 
 def report(worker: Worker, timeout_s: float | None) -> str:

@@ -129,7 +129,8 @@ class ProcessSession(Session):
         """Return whose fault it is that a worker has given nothing for too long."""
         dispatcher = self.dispatcher
         others = [] if dispatcher is None else [dispatcher, *(each for each in self.workers if each is not worker)]
-        hung = to_blame(worker, others)
+        assert self.timeout_s is not None
+        hung = to_blame(worker, others, self.timeout_s)
         hung.hung = True
         return hung
 

@@ -40,6 +40,10 @@ class Record:
     resident_bytes: int = 0
     call: tuple[str, str] = ("", "")
 
+    def waited(self, within_s: float) -> bool:
+        """Whether it was waiting, and said so in the last ``within_s``: one that has stopped says nothing any more."""
+        return self.waits and time.monotonic() - self.at < within_s
+
     def __str__(self) -> str:
         said = f"{self.what}, {max(0.0, time.monotonic() - self.at):.2f} s before"
         return f"{said}; resident memory {self.resident_bytes / (1 << 20):.0f} MiB" if self.resident_bytes else said
