@@ -123,7 +123,7 @@ def test_an_error_is_raised_without_a_policy() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("limit", [5, 4, 0.1, 0.05, None])
+@pytest.mark.parametrize("limit", [5, 4, 0.1, 0.05, 1.0, None])
 def test_a_limit_as_a_count_or_a_share(limit: float | None, workers: int) -> None:
     service = MultiProcessingReadingService(workers) if workers else None
     with DataLoader2(
@@ -284,7 +284,7 @@ def test_what_is_wrong_with_the_program_is_raised() -> None:
         pytest.raises(StateError, match="mine"),
     ):
         list(dl)
-    for wrong in ({"action": "hide"}, {"limit": -1}, {"retries": -1}, {"backoff_s": -0.1}):
+    for wrong in ({"action": "hide"}, {"limit": -1}, {"limit": 1.5}, {"retries": -1}, {"backoff_s": -0.1}):
         with pytest.raises(ValueError, match=r"action|negative"):
             BadSamples(**wrong)  # type: ignore[arg-type]
 

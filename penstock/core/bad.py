@@ -79,8 +79,8 @@ class BadSamples:
 
     Args:
         action: ``raise``, or ``skip``: go on without the sample.
-        limit: how many samples an epoch may skip, for each rank: a number, or a float below 1 for a share of the
-            samples; None for any number. While the epoch runs, a share is taken of at least 1,000 samples.
+        limit: how many samples an epoch may skip, for each rank: an int, or a float for a share of the samples,
+            up to 1.0; None for any number. While the epoch runs, a share is taken of at least 1,000 samples.
         retries: how often to try again ahead of that, where the error is one of ``retry_on``.
         backoff_s: seconds ahead of the first retry; twice as many ahead of each further one.
         retry_on: the errors of input and output that may pass.
@@ -88,7 +88,7 @@ class BadSamples:
             was given; its path if it is a file's), ``place`` and ``error``. `parse_jsonl` reads it.
 
     Raises:
-        ValueError: no such action; a limit, retries or backoff below zero.
+        ValueError: no such action; a limit, retries or backoff below zero; a share above 1.
 
     Example:
         >>> from penstock import DataLoader2, IterableWrapper
@@ -110,6 +110,8 @@ class BadSamples:
             raise ValueError(f"action must be 'raise' or 'skip', got {self.action!r}")
         if self.retries < 0 or self.backoff_s < 0 or (self.limit is not None and self.limit < 0):
             raise ValueError(f"limit, retries and backoff_s must not be negative: {self}")
+        if isinstance(self.limit, float) and self.limit > 1:
+            raise ValueError(f"limit is a share of the samples where it is a float, and a count as an int: {self}")
 
     def guarded(self, fn: Callable[..., Any], place: dict[str, Any]) -> Callable[..., Any]:
         """Return ``fn`` as a function of an item (and what else it takes) that may be a hole, or becomes one."""
@@ -178,7 +180,7 @@ class BadSamples:
         """Whether so many skipped samples, of so many in all, are more than the limit."""
         if self.limit is None:
             return False
-        if isinstance(self.limit, float) and self.limit < 1:
+        if isinstance(self.limit, float):
             return skipped > self.limit * (samples if at_end else max(samples, _RUNNING_SHARE_OF))
         return skipped > self.limit
 
