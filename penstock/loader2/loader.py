@@ -345,7 +345,7 @@ class DataLoader2(Generic[T_co]):
     def stats(self) -> dict[str, Any]:
         """Return counts: the epoch, batches delivered in it and in all, workers replaced, how the graph divides.
 
-        ``dropped`` is how many batches of the epoch this process had read and did not give, as another rank had no more;
+        ``dropped`` is how many batches of the epoch were read here and not given, because another rank had no more;
         ``skipped`` how many samples were bad, and ``retried`` how many attempts were repeated (see `BadSamples`);
         ``digest`` is of what this rank has delivered in it: runs with different ones have delivered different data.
         """
