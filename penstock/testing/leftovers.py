@@ -47,12 +47,12 @@ def census() -> Counter[str]:
 def leftovers(before: Counter[str], *, within_s: float = _WITHIN_S) -> list[str]:
     """Return what there is now and was not ``before``; wait up to ``within_s`` for what ends by itself in a moment."""
     deadline = time.monotonic() + within_s
-    while True:
+    while more := sorted((census() - before).elements()):
+        if time.monotonic() > deadline:
+            break
         gc.collect()  # a stream that was dropped in a cycle closes when it is collected
-        more = sorted((census() - before).elements())
-        if not more or time.monotonic() > deadline:
-            return more
         time.sleep(0.02)
+    return more
 
 
 def _children(root: int) -> list[str]:
