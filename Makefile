@@ -13,6 +13,8 @@
 
 PYTHON ?= python3
 export PYTHON
+# The tests start thousands of interpreters: without compiled modules each would compile all of penstock, in half a second.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 
 .PHONY: demo test test-all lint bench docs fluent clean
