@@ -423,6 +423,9 @@ def test_a_multiplexer_that_cannot_choose_is_refused() -> None:
     for probas in (None, [1.0], [0.0, 0.0]):
         with pytest.raises(ValueError):
             Multiplexer(["a", "b"], MultiplexingStrategy.SAMPLING, probas)
+    misspelt: Any = {"sampling_probs": [0.5, 0.5]}
+    with pytest.raises(TypeError, match="sampling_probs"):
+        Multiplexer(["a", "b"], MultiplexingStrategy.UNIFORM_WITH_REPLACEMENT, **misspelt)
 
 
 # ---------------------------------------------------------------------------------------------------------- services
