@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import random
 import string
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections import Counter, namedtuple
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from penstock import (
     SequentialReadingService,
     ThreadingReadingService,
 )
+from penstock.graph import find, replace
 from penstock.iterstream import (
     AsyncContent,
     Composable,
@@ -252,6 +254,69 @@ def test_windows_that_do_not_fit_are_refused(sizes: tuple[int, int, int]) -> Non
         source().sliding(size, deepcopy=False, stride=stride, min_window_size=least)
 
 
+BEHIND: dict[str, Callable[[Composable[Any]], Composable[Any]]] = {
+    "map": lambda s: s.map(lambda x, by: x + by, by=1),
+    "filter": lambda s: s.filter(lambda x: x % 2),
+    "async_map": lambda s: s.async_map(double, buffer=2),
+    "dask_map": lambda s: s.dask_map(double),
+    "materialize_dask": lambda s: s.materialize_dask(),
+    "numba_map": lambda s: s.numba_map(double),
+    "flatten": lambda s: s.flatten(),
+    "batched": lambda s: s.batched(2),
+    "batched (collated)": lambda s: s.batched(2, sum),
+    "sliding": lambda s: s.sliding(2, deepcopy=False),
+    "shuffle": lambda s: s.shuffle(3, seed=1),
+    "take": lambda s: s.take(3),
+    "loop": lambda s: s.loop(2),
+    "zip_index": lambda s: s.zip_index(),
+    "zip_index (text)": lambda s: s.zip_index(2),
+    "to": lambda s: s.to(skip_k(1, 2)),
+    "compose a DataPipe": lambda s: s.compose(Batcher, 2),
+    "tqdm": lambda s: s.tqdm(disable=True),
+    "monitor": lambda s: s.monitor(double),
+    "split by rank": lambda s: s.split_by_rank_pytorch(),
+    "split by worker": lambda s: s.split_by_worker_pytorch(),
+    "to torch": lambda s: s.to_torch_iterable(),
+}
+
+
+@pytest.mark.parametrize("step", BEHIND)
+def test_a_steps_source_is_the_stream_ahead_of_it_and_can_be_another(step: str) -> None:
+    ahead, other = source(4), source(7).map(double)
+    made = BEHIND[step](ahead)
+    assert made.source is ahead and find(made, IterableSource) == [ahead]
+    behind, kept = made.batched(2, list, drop_last_if_not_full=False), copy.copy(made)
+    assert made.source_(other) is made and made.source is other and behind.source is made
+    assert find(behind, IterableSource) == [other.source] and kept.source is ahead
+    made.source = range(4)
+    assert [each.source for each in find(made, IterableSource)] == [range(4)]
+
+
+def test_what_reads_from_another_source_runs_and_resumes_from_there() -> None:
+    assert source().map(str).source_([5]).collect() == ["5"]
+    assert source().split_by_worker_pytorch().source_(partial(numbers, 2)).to_torch_iterable().collect() == [0, 1]
+    assert Composable[int]().map(double).source_(IterableWrapper([1])).collect() == [2]
+    loop = source(4).loop(2)
+    loop.source = source(2).batched(2, sum).map(double)
+    assert loop.collect() == [2, 2] and loop.counter == 2
+    stream: Any = source(3).shuffle(4, seed=3).zip_index(2).batched(3, list)
+    stream.source.source.source = source(9).map(double)
+    made = source(9).map(double).shuffle(4, seed=3).zip_index(2).batched(3, list)
+    assert stream.collect() == pickle.loads(pickle.dumps(stream)).collect() == made.collect()
+    assert restores_at_every_index(stream) == restores_at_every_index(made)
+
+
+def test_a_pipe_that_replaces_the_source_in_a_graph_is_the_source() -> None:
+    ahead = source(3)
+    made: Any = replace(ahead.map(double), ahead, source(1))
+    assert made.source is not ahead and made.source.source == range(1)
+    pipe, other = IterableWrapper([1]), IterableWrapper([2])
+    first: Any = replace(IterableSource(pipe), pipe, other)
+    assert first.source is other and first.collect() == [2]
+    first.source = [3]
+    assert first.source == [3] and first.collect() == [3] and not find(first, IterableWrapper)[0].sources
+
+
 def test_compose_refuses_what_sets_a_source_itself() -> None:
     class Taking(Composable[int]):
         def __init__(self, x: int, source: Any = None) -> None:
@@ -358,6 +423,9 @@ def test_a_multiplexer_that_cannot_choose_is_refused() -> None:
     for probas in (None, [1.0], [0.0, 0.0]):
         with pytest.raises(ValueError):
             Multiplexer(["a", "b"], MultiplexingStrategy.SAMPLING, probas)
+    misspelt: Any = {"sampling_probs": [0.5, 0.5]}
+    with pytest.raises(TypeError, match="sampling_probs"):
+        Multiplexer(["a", "b"], MultiplexingStrategy.UNIFORM_WITH_REPLACEMENT, **misspelt)
 
 
 # ---------------------------------------------------------------------------------------------------------- services

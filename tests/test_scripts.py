@@ -217,3 +217,28 @@ SPAWNED = """
 def test_a_rank_that_multiprocessing_has_spawned_has_workers_of_its_own(tmp_path: Path, method: str) -> None:
     """It knows the program as ``__mp_main__``."""
     assert run(tmp_path, SPAWNED, method) == [list(range(6)), True]
+
+
+def test_the_pools_of_workers_leave_no_semaphores_over(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent(
+            """
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+            from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService
+
+            def pool():
+                return ProcessPoolExecutor(1, multiprocessing.get_context("forkserver"))
+
+            if __name__ == "__main__":
+                pipe = IterableWrapper(range(9)).sharding_filter().async_map(abs, 4, 1, "processes")
+                pipe = pipe.async_map(abs, 4, executor=pool)
+                with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+                    assert list(dl) == list(range(9))
+            """
+        )
+    )
+    # With -W error the tracker of such resources would say nothing.
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60, cwd=tmp_path)
+    assert done.returncode == 0 and not done.stderr, done.stderr

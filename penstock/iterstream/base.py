@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from penstock.core.context import Context
 from penstock.core.metrics import MetricsConf
-from penstock.core.pipe import ONE_TO_ONE, IterDataPipe
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, Pipe
 from penstock.core.stream import State, Stream
 from penstock.iterstream._steps import (
     Applied,
@@ -39,7 +39,7 @@ from penstock.pipes.slider import Slider
 if TYPE_CHECKING:
     import random
 
-__all__ = ["AsyncContent", "Composable", "Loop", "Step"]
+__all__ = ["AsyncContent", "Composable", "Fed", "Loop", "Piped", "Step"]
 
 T = TypeVar("T")
 
@@ -158,8 +158,8 @@ class Composable(IterDataPipe[T]):
         self, batchsize: int, collation_fn: Callable[[Any], Any] | None = None, drop_last_if_not_full: bool = True
     ) -> Composable[Any]:
         """Collect items in lists of ``batchsize``. The last one is dropped if it is not full, unless told otherwise."""
-        batches = Step(Batcher(self, batchsize, drop_last=drop_last_if_not_full))
-        return batches if collation_fn is None else batches.map(collation_fn)
+        batches: IterDataPipe[Any] = Batcher(self, batchsize, drop_last=drop_last_if_not_full)
+        return Step(batches if collation_fn is None else Mapper(batches, collation_fn))
 
     def sliding(  # type: ignore[override]
         self,
@@ -233,8 +233,8 @@ class Composable(IterDataPipe[T]):
 
     def zip_index(self, pad_length: int | None = None) -> Composable[tuple[Any, T]]:
         """Number the items: ``x`` becomes ``(i, x)``, ``i`` as a text of ``pad_length`` digits if that is given."""
-        numbered: Composable[Any] = Step(Enumerator(self))
-        return numbered if pad_length is None else numbered.map(padded, length=pad_length)
+        numbered: IterDataPipe[Any] = Enumerator(self)
+        return Step(numbered if pad_length is None else Mapper(numbered, functools.partial(padded, length=pad_length)))
 
     def join(self) -> None:
         """Run through all items, and keep none."""
@@ -281,7 +281,7 @@ class Composable(IterDataPipe[T]):
         )
 
 
-class Step(Composable[T]):
+class Piped(Composable[T]):
     """A DataPipe as a Composable. Running it is running that pipe.
 
     Args:
@@ -292,13 +292,50 @@ class Step(Composable[T]):
     is_of_state = False
 
     def __init__(self, pipe: IterDataPipe[T]) -> None:
-        self.source: IterDataPipe[T] = pipe
+        super().__init__()
+        self._pipe = pipe
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self._pipe)
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
-        return ctx.build(self.source, state, indices=True, holes=True)
+        return ctx.build(self._pipe, state, indices=True, holes=True)
+
+
+class Step(Piped[T]):
+    """A DataPipe, or several, as a step behind a Composable, which is the nearest one that they read from.
+
+    The source is kept nowhere but in the pipes, so what replaces a pipe in a graph need not know of it.
+
+    Args:
+        pipe: the DataPipe, of which the first source leads to the Composable.
+    """
+
+    def __init__(self, pipe: IterDataPipe[T]) -> None:
+        self._pipe = pipe
+
+    @property
+    def source(self) -> Any:
+        pipe: Pipe = self._pipe
+        while pipe.sources and not isinstance(pipe, Composable):
+            pipe = pipe.sources[0]
+        return pipe
+
+    @source.setter
+    def source(self, source: Any) -> None:
+        self._pipe = _behind(as_source(source), self._pipe)
+
+
+class Fed(Composable[T]):
+    """A step that reads from its source as a pipe, whatever that is."""
+
+    @property
+    def source(self) -> Any:
+        return self._source
+
+    @source.setter
+    def source(self, source: Any) -> None:
+        self._source = None if source is None else as_source(source)
 
 
 class Loop(Step[T]):
@@ -316,3 +353,18 @@ class Loop(Step[T]):
 
 def _bound(callback: Callable[..., Any], kwargs: dict[str, Any]) -> Callable[..., Any]:
     return functools.partial(callback, **kwargs) if kwargs else callback
+
+
+def as_source(source: Any) -> Composable[Any]:
+    """Return a Composable as it is, and anything else as one."""
+    from penstock.iterstream.source import as_composable
+
+    return source if isinstance(source, Composable) else as_composable(source)
+
+
+def _behind(source: Composable[Any], pipe: Any) -> Any:
+    """Return the pipes of a step as they are behind another source."""
+    if isinstance(pipe, Composable) or not pipe.sources:
+        return source
+    first, *others = pipe.sources
+    return pipe.with_sources(_behind(source, first), *others)

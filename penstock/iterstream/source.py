@@ -10,7 +10,7 @@ from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, Pipe
 from penstock.core.stream import State, Stream
 from penstock.iterstream._steps import Seed, seed_of
-from penstock.iterstream.base import Composable, Step
+from penstock.iterstream.base import Composable, Piped
 from penstock.pipes.lister import FileLister
 from penstock.pipes.sample_multiplexer import SampleMultiplexer
 from penstock.pipes.wrapper import IterableWrapper
@@ -36,6 +36,14 @@ class IterableSource(Composable[T]):
 
     def __init__(self, source: Iterable[T] | Callable[[], Iterable[T]] = ()) -> None:
         super().__init__(source)
+
+    @property
+    def source(self) -> Any:
+        return next(iter(self._wrapper.sources), self._source)  # another pipe may have replaced the one that was given
+
+    @source.setter
+    def source(self, source: Any) -> None:
+        self._source = source
         # A pipe that is iterable and callable is a pipe.
         made: Any = _Made(source) if callable(source) and not isinstance(source, Pipe) else source
         self._wrapper: IterDataPipe[T] = IterableWrapper(made, deepcopy=False)
@@ -50,11 +58,6 @@ class IterableSource(Composable[T]):
         copied: Any = self.__copy__()
         (copied._wrapper,) = sources
         return copied  # type: ignore[no-any-return]
-
-    def source_(self, source: Any) -> IterableSource[T]:
-        """Set what it reads from, in place, and return it."""
-        self.__init__(source)  # type: ignore[misc]
-        return self
 
     def __len__(self) -> int:
         return len(self._wrapper)
@@ -73,7 +76,7 @@ class _Made:
         return iter(self._function())
 
 
-class FilePathGenerator(Step[str]):
+class FilePathGenerator(Piped[str]):
     """Yield what is in a folder: ``protocol://path`` of each entry, in order. A folder that is missing is empty.
 
     Args:
@@ -134,7 +137,7 @@ class _Paths(FileLister):
         yield from sorted(found)
 
 
-class IterableSamplerSource(Step[T]):
+class IterableSamplerSource(Piped[T]):
     """Yield the items of several iterables in random turns, until all have ended.
 
     Args:
@@ -174,4 +177,4 @@ class IterableSamplerSource(Step[T]):
 
 def as_composable(iterable: Any) -> Composable[Any]:
     """Return a Composable over an iterable or a pipe, a new one each time."""
-    return Step(iterable) if isinstance(iterable, IterDataPipe) else IterableSource(iterable)
+    return Piped(iterable) if isinstance(iterable, IterDataPipe) else IterableSource(iterable)

@@ -13,7 +13,7 @@ from penstock.core.errors import GraphError
 from penstock.core.pipe import IterDataPipe, Pipe, join_torch
 from penstock.core.stream import State, Stream
 from penstock.core.walk import describe, walk
-from penstock.iterstream.base import Composable
+from penstock.iterstream.base import Fed
 from penstock.pipes._own_share import OwnShare, torch_rank, torch_worker
 from penstock.pipes._shuffling import Shuffling
 from penstock.pipes.sharding import SHARDING_PRIORITIES, ShardingFilter
@@ -27,11 +27,11 @@ class PyTorchSplittingException(GraphError):
     """Several ranks or workers would each yield everything."""
 
 
-class _Split(Composable[T], OwnShare[T]):
+class _Split(Fed[T], OwnShare[T]):
     _group: SHARDING_PRIORITIES
 
     def __init__(self) -> None:
-        self.source: Any = None
+        self.source = None
         self.sharding_group_filter = self._group
         self._groups: dict[int, tuple[int, int]] = {}
         self._kept = False
@@ -102,7 +102,7 @@ class SplitByWorker(_Split[T]):
         return torch_worker() or (0, 1)
 
 
-class TorchIterable(Composable[T]):
+class TorchIterable(Fed[T]):
     """Make sure that ranks and workers do not repeat each other's items. The last step, for torch's ``DataLoader``.
 
     A pipe of ours is an ``IterableDataset`` to torch with and without it.
@@ -135,8 +135,7 @@ class TorchIterable(Composable[T]):
         self.enforce_worker_check = enforce_worker_check
 
     def __len__(self) -> int:
-        source: Any = self.source
-        return len(source)
+        return len(self.source)
 
     def build(self, ctx: Context, state: State = None) -> Stream[T]:
         if ctx.plain:  # a service of ours sees to it, and warns
@@ -145,8 +144,7 @@ class TorchIterable(Composable[T]):
                 self._check(SplitByRank, f"{ranks[1]} ranks", "split_by_rank_pytorch")
             if self.enforce_worker_check and workers is not None and workers[1] > 1:
                 self._check(SplitByWorker, f"{workers[1]} workers", "split_by_worker_pytorch")
-        source: Any = self.source
-        return ctx.build(source, state, indices=True, holes=True)
+        return ctx.build(self.source, state, indices=True, holes=True)
 
     def _check(self, kind: type[_Split[Any]], several: str, method: str) -> None:
         if not _is_split(self.source, kind):

@@ -19,6 +19,8 @@ __all__ = ["LOOK_EVERY_S", "Executor", "Here", "Threads", "executor_of"]
 Done = Callable[[Any], object]
 
 LOOK_EVERY_S = 5.0  # how often a wait makes sure that there is still somebody at work
+_END_S = 0.2  # how long the processes of a pool may take to end; idle ones take milliseconds
+_TERMINATE_S = 1.0  # and those that are terminated
 
 
 class Executor(ABC):
@@ -94,6 +96,7 @@ class _Futures(Executor):
         self._lock = threading.Lock()  # of what follows: one thread hands in tasks, and another one may stop
         self._running: deque[Any] = deque()  # futures that have no result yet, and some others
         self._stopped = False
+        self._unfinished = False  # whether it was stopped while tasks ran
         self._sent: Callable[[Any], Any] | None = None
 
     def submit(self, fn: Callable[[Any], Any], item: Any, done: Done | None = None) -> Any:
@@ -153,6 +156,7 @@ class _Futures(Executor):
     def _end(self) -> None:
         with self._lock:
             running, self._running = [future for future in self._running if not future.done()], deque()
+            self._unfinished = self._unfinished or bool(running)
             executor = self._executor
         self._cancel(running)
         if self._own and executor is not None:
@@ -167,7 +171,9 @@ class _Futures(Executor):
             future.cancel()
 
     def _close(self) -> None:
-        if hasattr(self._executor, "shutdown") and not hasattr(self._executor, "scheduler_info"):
+        if isinstance(self._executor, _process_pool()):
+            _shut_down(self._executor)(0.0 if self._unfinished else _END_S)
+        elif hasattr(self._executor, "shutdown") and not hasattr(self._executor, "scheduler_info"):
             self._executor.shutdown(wait=False, cancel_futures=True)
         else:
             self._executor.close()  # a dask client; its `shutdown` would end the cluster
@@ -183,7 +189,6 @@ class _Processes(_Futures):
     def __init__(self, max_workers: int | None) -> None:
         super().__init__(lambda: None, own=True)
         self._max_workers = max_workers
-        self._unfinished = False
         self._processes: dict[int, Any] = {}  # the pool's own; it forgets them when it is shut down
 
     def submit(self, fn: Callable[[Any], Any], item: Any, done: Done | None = None) -> Any:
@@ -207,14 +212,33 @@ class _Processes(_Futures):
         return self._executor.submit(_call_function, item)
 
     def _cancel(self, futures: list[Any]) -> None:
-        # The pool cancels them itself; over those that others have cancelled it may trip. Two threads may come here.
-        self._unfinished = self._unfinished or bool(futures)
+        pass  # the pool cancels them itself; over those that others have cancelled it may trip
 
     def _close(self) -> None:
-        super()._close()
-        if self._unfinished:  # nobody wants what they are doing, and the interpreter would wait for it at its end
+        ended = _shut_down(self._executor)
+        # Nobody wants what they are doing, and the interpreter would wait for it at its end. Others only now start.
+        if self._unfinished or not ended(_END_S):
             for process in list(self._processes.values()):
                 process.terminate()
+            ended(_TERMINATE_S)
+
+
+def _shut_down(pool: Any) -> Callable[[float], bool]:
+    """Begin to shut a process pool down. Return what waits until it has ended, at most so many seconds, and tells that.
+
+    The thread that manages the pool is waited for: waiting for the pool has no limit in time. A worker of a loader ends
+    without its threads, so if nobody waited, semaphores would be left over, and multiprocessing complain of them.
+    """
+    thread: threading.Thread | None = pool._executor_manager_thread  # the pool forgets it
+    pool.shutdown(wait=False, cancel_futures=True)
+
+    def ended(within_s: float) -> bool:
+        if thread is None or thread is threading.current_thread():
+            return True
+        thread.join(within_s)
+        return not thread.is_alive()
+
+    return ended
 
 
 def _process_pool() -> Any:

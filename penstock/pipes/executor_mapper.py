@@ -33,7 +33,7 @@ class ExecutorMapper(IterDataPipe[U]):
     """Apply a function in an executor: ``x`` becomes ``fn(x)`` (functional name: ``async_map``).
 
     Up to ``buffer`` items are worked on or wait ahead of their use. An exception of the function is raised at its
-    item's place, and ends the stream. Leaving the loop cancels what has not begun, and waits for nothing.
+    item's place, and ends the stream. Leaving the loop cancels what has not begun, and waits for no item.
 
     Args:
         datapipe: the source.
