@@ -73,7 +73,8 @@ class _Part:
         self.it = self._run(pipe, path, stream)
 
     def tell(self) -> int:
-        return self._begin + int(self._unpacker.tell())
+        at: int = self._unpacker.tell()
+        return self._begin + min(at, self._file.size)  # `torn` gives it one byte more
 
     def _run(self, pipe: MessagePackParser, path: str, stream: Any) -> Iterator[Any]:
         try:
