@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from penstock.serialization import JsonSerializer, MessagepackSerializer
@@ -25,3 +26,21 @@ def test_a_serializer_derived_of_one_here_keeps_what_it_was_told() -> None:
 
     packed = Tuples.serialize([1])
     assert Tuples(use_list=False).deserialize(packed) == ("mine", (1,))
+
+
+@pytest.mark.parametrize("made", [MessagepackSerializer, JsonSerializer])
+@pytest.mark.parametrize(
+    "masked",
+    [np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1.5]), np.ma.masked, np.ma.array([(1,)], dtype=[("x", "i4")])[0]],
+)
+def test_a_masked_array_is_refused_with_what_to_write_in_its_place(made: Any, masked: Any) -> None:
+    with pytest.raises(TypeError, match=r"x\.filled\(value\), or two arrays"):
+        made.serialize({"x": [masked]})
+    instead = {"data": np.array(np.ma.getdata(masked)), "mask": np.array(np.ma.getmaskarray(masked))}
+    assert made.deserialize(made.serialize(instead))["mask"].tolist() == instead["mask"].tolist()
+
+
+@pytest.mark.parametrize("made", [MessagepackSerializer, JsonSerializer])
+def test_other_classes_of_arrays_are_written_as_arrays(made: Any) -> None:
+    record = np.rec.array([(1, 2.0)], dtype=[("x", "i4"), ("y", "f8")])
+    assert made.deserialize(made.serialize(record)).tolist() == [(1, 2.0)]

@@ -24,7 +24,7 @@ import numpy as np
 
 from penstock.core.errors import DecodeError
 
-__all__ = ["decode_array", "decode_pickled", "encode_array", "fields", "repacked"]
+__all__ = ["decode_array", "decode_pickled", "encode_array", "fields", "no_mask", "repacked"]
 
 _PLAIN = "biufcSUMm"  # the kinds of dtypes whose bytes are all there is to them
 
@@ -33,7 +33,7 @@ def encode_array(value: Any) -> dict[bytes, Any]:
     """Return an array, or one of numpy's scalars, as a map: the ``default`` of `msgpack.Packer`.
 
     Raises:
-        TypeError: it is anything else, or holds objects.
+        TypeError: it is anything else, holds objects, or has a mask.
 
     Example:
         >>> import msgpack, numpy as np
@@ -41,7 +41,7 @@ def encode_array(value: Any) -> dict[bytes, Any]:
         >>> msgpack.unpackb(packed, object_hook=decode_array)
         {'x': array([0, 1, 2])}
     """
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray or (isinstance(value, np.ndarray) and no_mask(value)):
         kind, value = _plain(value)
         described = value.dtype.descr if kind else value.dtype.str
         encoded = {b"nd": True, b"type": described, b"kind": kind, b"shape": value.shape, b"data": value.tobytes()}
@@ -78,6 +78,20 @@ def decode_pickled(value: dict[Any, Any]) -> Any:
 
         return pickle.loads(value[b"data"])
     return decode_array(value)
+
+
+def no_mask(array: np.ndarray[Any, Any]) -> bool:
+    """Return True for an array that has no mask.
+
+    Raises:
+        TypeError: it has one, which neither format has a word for; numpy's bytes of it are those of its fill values.
+    """
+    if isinstance(array, np.ma.MaskedArray):
+        raise TypeError(
+            "a masked array would be written as its fill values; write x.filled(value), or two arrays: x.data and "
+            "numpy.ma.getmaskarray(x)"
+        )
+    return True
 
 
 def _plain(array: np.ndarray[Any, Any]) -> tuple[bytes, np.ndarray[Any, Any]]:

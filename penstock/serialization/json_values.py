@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
-from penstock.serialization.arrays import fields, repacked
+from penstock.serialization.arrays import fields, no_mask, repacked
 
 __all__ = ["Hook", "dumps", "loads", "plain", "revived"]
 
@@ -113,7 +113,7 @@ def plain(value: Any, *, native: bool = False) -> Any:
         return {"data": made, "type": "!dict"} if made.keys() in _KEYS else made
     if isinstance(value, (list, tuple)):
         return [plain(each, native=native) for each in value]
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray or (isinstance(value, np.ndarray) and no_mask(value)):
         return _array(value, native)
     if isinstance(value, np.generic):
         return _scalar(value)
