@@ -11,6 +11,11 @@
 The bytes are in C's order, always: ``order`` says how the array was, and who does not know it reads the same array.
 That package pickles arrays of objects, so a file could run code when it is read. Here they are refused, both ways, but
 by `decode_pickled`, which is for files that one trusts.
+
+A sample may have a map with these keys that is no array. In a file of blocks, which has checksums and was written here,
+every array is whole, and what is none comes back as the map that it was (`decode_whole`): to look for such maps when
+samples are written would cost a tenth of writing. Elsewhere it would be taken for a damaged array, and is refused when
+it is written (`refuse_marked`).
 """
 
 from __future__ import annotations
@@ -24,7 +29,16 @@ import numpy as np
 
 from penstock.core.errors import DecodeError
 
-__all__ = ["decode_array", "decode_pickled", "encode_array", "fields", "no_mask", "repacked"]
+__all__ = [
+    "decode_array",
+    "decode_pickled",
+    "decode_whole",
+    "encode_array",
+    "fields",
+    "no_mask",
+    "refuse_marked",
+    "repacked",
+]
 
 _PLAIN = "biufcSUMm"  # the kinds of dtypes whose bytes are all there is to them
 
@@ -69,6 +83,35 @@ def decode_array(value: dict[Any, Any]) -> Any:
     if b"complex" in value:
         return _complex(value[b"complex"], value)
     return value
+
+
+def decode_whole(value: dict[Any, Any]) -> Any:
+    """Return what `decode_array` does, and the map itself where that raises: for what has no damaged arrays."""
+    if b"nd" in value or b"complex" in value:
+        try:
+            return decode_array(value)
+        except DecodeError:
+            pass
+    return value
+
+
+def refuse_marked(value: Any) -> None:
+    """Raise for a map, in a sample that is to be written, that would be taken for an array, or a damaged one.
+
+    Raises:
+        TypeError: there is one.
+    """
+    if isinstance(value, dict):
+        if b"nd" in value or b"complex" in value:
+            raise TypeError(
+                "in MessagePack a map with the bytes b'nd' or b'complex' as a key stands for an array of numpy's, or a "
+                "complex number; use str for the key"
+            )
+        for each in value.values():
+            refuse_marked(each)
+    elif isinstance(value, (list, tuple)):
+        for each in value:
+            refuse_marked(each)
 
 
 def decode_pickled(value: dict[Any, Any]) -> Any:

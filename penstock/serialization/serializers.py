@@ -88,7 +88,7 @@ class FormatSerializer(SquirrelSerializer):
         Raises:
             TypeError: the format has no word for it, or for what is in it.
         """
-        return FORMATS[self.format].encoder()(obj)
+        return FORMATS[self.format].encoder(alone=True)(obj)
 
     @_OfClassToo
     def deserialize(self, obj: bytes) -> Any:
