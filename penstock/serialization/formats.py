@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from penstock.core.errors import DecodeError
@@ -114,25 +115,29 @@ def _jsonl_decode(
     whole: bool = False,
     object_hook: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Iterator[Any]:
+    from penstock.serialization.json_ints import has_wide
     from penstock.serialization.json_values import loads
 
-    parse = loads(object_hook)
-    for number, line in enumerate(_lines(pieces), first + 1):
-        if line and not line.isspace():
-            try:
-                sample = parse(line)
-            except ValueError as error:
-                sample = failed(DecodeError(f"line {number}: {error}"))
-            yield sample
+    fast, exact = loads(object_hook), loads(object_hook, exact=True)
+    numbers = count(first + 1)
+    for text in _whole_lines(pieces):
+        parse = exact if has_wide(text) else fast
+        for line, number in zip(text.split(b"\n"), numbers, strict=False):
+            if line and not line.isspace():
+                try:
+                    sample = parse(line)
+                except ValueError as error:
+                    sample = failed(DecodeError(f"line {number}: {error}"))
+                yield sample
 
 
-def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield as many lines at once as a piece has, without the last one's end."""
     rest = b""
     for piece in pieces:
-        lines = piece.split(b"\n")
-        lines[0] = rest + lines[0]
-        rest = lines.pop()
-        yield from lines
+        text, end, rest = (rest + piece).rpartition(b"\n")
+        if end:
+            yield text
     if rest:
         yield rest
 

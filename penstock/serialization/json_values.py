@@ -57,16 +57,17 @@ def dumps() -> Callable[[Any], bytes]:
 Hook = Callable[[dict[str, Any]], Any]
 
 
-def loads(hook: Hook | None = None) -> Callable[[bytes], Any]:
+def loads(hook: Hook | None = None, *, exact: bool = False) -> Callable[[bytes], Any]:
     """Return the function that turns a line of JSON into what `dumps` was given.
 
     Args:
         hook: makes of each dict what it returns, the innermost first.
+        exact: integers of any size stay what they are; it is slower. See `json_ints.has_wide`.
 
     Raises:
         ValueError: (when called) it is not JSON. DecodeError: an array that is none.
     """
-    parse = _parser()
+    parse = json.loads if exact else _parser()
 
     def load(line: bytes) -> Any:
         try:
