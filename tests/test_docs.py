@@ -35,7 +35,7 @@ def test_the_quickstart_runs_as_one_script_without_a_guard(tmp_path: Path) -> No
 def test_the_programs_for_who_comes_from_squirrel_run_without_a_guard(tmp_path: Path) -> None:
     text = (ROOT / "docs/migrate-from-squirrel.md").read_text()
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) == 2
+    assert len(blocks) == 3
     for number, block in enumerate(blocks):
         script = tmp_path / f"{number}.py"
         script.write_text(block)

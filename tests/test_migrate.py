@@ -220,6 +220,9 @@ def test_a_program_for_squirrels_stores_drivers_and_catalog_runs(
     ("from squirrel.framework.plugins.hookimpl import hookimpl", "no hookimpl: a plugin's hooks are plain functions"),
     ("from squirrel.zarr.group import SquirrelGroup", "no SquirrelGroup: penstock.stores.get_group gives"),
     ("from squirrel.artifact_manager import WandbArtifactManager", "penstock has no WandbArtifactManager"),
+    ("from squirrel.framework.io import write_to_file", "no write_to_file: use penstock.stores.FilesystemStore"),
+    ("from squirrel.framework.io import read_from_file", "no read_from_file: use penstock.stores.FilesystemStore"),
+    ("from squirrel.benchmark.quantify_randomness import quantify_randomness", "scipy.stats.kendalltau"),
     ("import squirrel.benchmark", "nothing that stands for squirrel.benchmark"),
     ("patch('squirrel.driver.msgpack.MessagepackDriver')", "a string names squirrel.driver.msgpack.MessagepackDriver"),
 ])  # fmt: skip

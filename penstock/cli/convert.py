@@ -95,7 +95,10 @@ class _Progress:
         if self._fs.exists(self._path):
             self._resume(target)
         elif self._fs.exists(folder) and self._fs.ls(folder):
-            raise FileExistsError(f"{target} is there already, and is complete, or nothing that this command began")
+            raise FileExistsError(
+                f"{target} is there already, without a {PROGRESS}: it is complete, or nothing that this command began; "
+                "nothing was written"
+            )
         else:
             self._save()
 

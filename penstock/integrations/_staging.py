@@ -27,7 +27,7 @@ from typing import IO, Any
 from penstock.files.remote import connected
 from penstock.files.saving import save
 from penstock.integrations._shards import FORMATS, MANIFEST, SUCCESS, Shard, is_hidden, manifest, name_of
-from penstock.serialization.arrays import encode_array
+from penstock.serialization.formats import FORMATS as ENCODED
 
 __all__ = ["Staging", "Written", "staged"]
 
@@ -130,9 +130,7 @@ def _publish(fs: Any, root: str, format: str, written: list[Written]) -> list[Sh
 
 
 def _write_msgpack(file: IO[bytes], samples: Iterator[Any]) -> int:
-    import msgpack
-
-    return _write_each(file, samples, msgpack.Packer(default=encode_array).pack)
+    return _write_each(file, samples, ENCODED["msgpack"].encoder(alone=True))
 
 
 def _write_jsonl(file: IO[bytes], samples: Iterator[Any]) -> int:

@@ -11,8 +11,8 @@ import io
 import locale
 import sys
 import zlib
-from collections.abc import Callable, Iterator
-from itertools import chain
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
 from typing import IO, Any
 
 from penstock.core.bad import Lossy
@@ -20,9 +20,12 @@ from penstock.core.errors import DecodeError, StateError
 from penstock.core.stream import consume, counted
 from penstock.pipes.handle import StreamWrapper, open_binary
 
-__all__ = ["Lines", "is_damage", "path_and_stream", "unreadable", "with_path"]
+__all__ = ["Lines", "Marked", "is_damage", "path_and_stream", "unreadable", "with_path"]
 
 _BLOCK_BYTES = 1 << 18
+_LINES = 1024  # of a stream that is no file of ours, looked at together
+
+Marked = Callable[[bytes], Callable[[Any], Any] | None]
 
 
 def unreadable(path: str, where: str, error: Exception) -> DecodeError:
@@ -65,12 +68,19 @@ class Lines:
         text: None leaves lines of a binary file as bytes; else they are decoded by (encoding, errors, newline), where
             newline is io's: "" splits at every kind of line end and keeps it, None translates it, "\n" knows only
             that.
+        marked: is given many lines at once, and returns None, or what makes of each of them what it is to be.
     """
 
     def __init__(
-        self, path: str, stream: Any, place: list[int] | None, text: tuple[str, str, str | None] | None
+        self,
+        path: str,
+        stream: Any,
+        place: list[int] | None,
+        text: tuple[str, str, str | None] | None,
+        marked: Marked | None = None,
     ) -> None:
         self._path = path
+        self._marked = marked
         self._offset, skip, self._ahead = place or (0, 0, 0)
         self._taken: Callable[[], int] = lambda: skip
         self._file: Any = None
@@ -89,7 +99,8 @@ class Lines:
             self._file = io.TextIOWrapper(open_binary(stream.name, stream.compression), *text)
         else:
             self._file = stream
-        self.head, self._taken = counted(_decoded(iter(self._file), text))
+        lines = _decoded(iter(self._file), text)
+        self.head, self._taken = counted(lines if marked is None else chain.from_iterable(_seen(lines, marked)))
         self.it = self._guarded(self.head, skip)
 
     @property
@@ -135,7 +146,8 @@ class Lines:
             if skip:
                 consume(lines, skip)
                 skip -= self._taken()
-            yield lines
+            mark = None if self._marked is None else self._marked(block)
+            yield lines if mark is None else map(mark, lines)
             at += len(block)
         self._check_passed(skip)
 
@@ -149,3 +161,23 @@ def _decoded(lines: Iterator[Any], text: tuple[str, str, str | None] | None) -> 
         return lines
     encoding, errors, _ = text
     return (line.decode(encoding, errors) if isinstance(line, bytes) else line for line in lines)
+
+
+def _seen(lines: Iterator[Any], marked: Marked) -> Iterator[Iterable[Any]]:
+    """Yield lines, of which many are looked at together; fewer at first, so that the first one need not wait."""
+    size = 1
+    while True:
+        group: list[Any] = []
+        failed = None
+        try:
+            group.extend(islice(lines, size))  # what has come stays in it if the next one raises
+        except Exception as error:
+            failed = error
+        text = bool(group) and isinstance(group[0], str)
+        mark = marked("".join(group).encode(errors="replace") if text else b"".join(group))
+        yield group if mark is None else map(mark, group)
+        if failed is not None:
+            raise failed
+        if len(group) < size:
+            return
+        size = min(2 * size, _LINES)

@@ -12,7 +12,7 @@ from penstock.core.errors import DecodeError
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._lines import Lines, path_and_stream, unreadable, with_path
+from penstock.pipes._lines import Lines, Marked, path_and_stream, unreadable, with_path
 from penstock.pipes._nested import nested_parts
 
 
@@ -20,7 +20,8 @@ from penstock.pipes._nested import nested_parts
 class JsonLinesParser(IterDataPipe[Any]):
     r"""Parse JSON lines: ``(path, handle)`` becomes the value of each line (functional name: ``parse_jsonl``).
 
-    Empty lines are passed over. orjson is used where it is installed (``pip install 'penstock[orjson]'``).
+    Empty lines are passed over. orjson is used where it is installed (``pip install 'penstock[orjson]'``); values are
+    those of Python's json with it, too: integers of any size, NaN and Infinity.
 
     Args:
         source_datapipe: pairs of a path and a stream, as ``open_files`` yields them; binary is faster than text.
@@ -44,14 +45,16 @@ class JsonLinesParser(IterDataPipe[Any]):
         self.return_path = return_path
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
-        parse = _values()
+        parse, marked = _parser()
 
         def values(path: str, lines: Lines) -> Iterator[Any]:
-            return parse(lines.it) if ctx.bad is None else _one_by_one(path, lines, parse, ctx.bad, ctx.place(self))
+            if ctx.bad is None:
+                return _parsed(parse, lines.it)
+            return _one_by_one(path, lines, parse, ctx.bad, ctx.place(self))
 
         def open_part(item: Any, place: Any) -> _Part:
             path, stream = path_and_stream(item)
-            return _Part(path, Lines(path, stream, place, None), values, self.return_path)
+            return _Part(path, Lines(path, stream, place, None, marked), values, self.return_path)
 
         return nested_parts(self, self.source_datapipe, open_part, ctx, state)
 
@@ -68,7 +71,7 @@ class _Part:
     def _run(self, path: str, lines: Lines, values: Iterator[Any], return_path: bool) -> Iterator[Any]:
         try:
             yield from (with_path(path, value) for value in values) if return_path else values
-        except ValueError as error:  # orjson's and json's decode errors are ValueErrors
+        except (ValueError, RecursionError) as error:  # orjson's and json's decode errors are ValueErrors
             if isinstance(error, DecodeError):
                 raise
             raise unreadable(path, f"line {lines.number}", error) from error
@@ -76,13 +79,63 @@ class _Part:
             lines.close()
 
 
-def _values() -> Callable[[Iterator[Any]], Iterator[Any]]:
-    """Return the function that parses lines."""
+_Parse = Callable[[Iterator[Any]], tuple[Iterator[Any], Callable[[ValueError], Any]]]
+"""Parses lines: returns their values, and what is given the error of one and returns its value, or raises."""
+
+
+def _parser() -> tuple[_Parse, Marked | None]:
+    """Return what parses lines, and what marks those that are of the standard library's scanner."""
     try:
         import orjson
     except ImportError:
-        return _scanned
-    return lambda lines: map(orjson.loads, (line for line in lines if not line.isspace()))
+        return lambda lines: (_scanned(lines), _raise), None
+    from penstock.serialization.json_ints import has_wide
+
+    def parse(lines: Iterator[Any]) -> tuple[Iterator[Any], Callable[[ValueError], Any]]:
+        line: Any = None
+
+        def each() -> Iterator[Any]:
+            nonlocal line
+            for line in lines:
+                if not line.isspace():
+                    yield line
+
+        def again(error: ValueError) -> Any:
+            """Read the line that orjson refuses: it is marked, has NaN or Infinity, or is bad."""
+            if not isinstance(error, orjson.JSONDecodeError):
+                raise error
+            return next(_scanned(iter((line,))))
+
+        return map(orjson.loads, each()), again  # the map goes on behind an error
+
+    return parse, lambda text: _marked if has_wide(text) else None
+
+
+def _raise(error: ValueError) -> Any:
+    raise error
+
+
+class _Bytes(bytes):
+    """A line that orjson refuses, as it is of another class: it would make floats of long integers."""
+
+
+class _Text(str):
+    """The same as text."""
+
+
+def _marked(line: Any) -> Any:
+    return _Text(line) if isinstance(line, str) else _Bytes(line)
+
+
+def _parsed(parse: _Parse, lines: Iterator[Any]) -> Iterator[Any]:
+    values, again = parse(lines)
+    while True:
+        try:
+            yield from values
+            return
+        except ValueError as error:
+            value = again(error)
+        yield value
 
 
 def _scanned(lines: Iterator[Any]) -> Iterator[Any]:
@@ -90,7 +143,7 @@ def _scanned(lines: Iterator[Any]) -> Iterator[Any]:
     decoder: Any = json.JSONDecoder()
     scan = decoder.scan_once  # public by name, and not in typeshed
     for line in lines:
-        if type(line) is bytes:
+        if isinstance(line, bytes):
             line = line.decode()  # cheaper here than decoded by the block, which io keeps as UCS-4
         try:
             value, end = scan(line, 0)
@@ -104,13 +157,11 @@ def _scanned(lines: Iterator[Any]) -> Iterator[Any]:
         yield value
 
 
-def _one_by_one(
-    path: str, lines: Lines, parse: Callable[[Iterator[Any]], Iterator[Any]], bad: BadSamples, place: dict[str, Any]
-) -> Iterator[Any]:
+def _one_by_one(path: str, lines: Lines, parse: _Parse, bad: BadSamples, place: dict[str, Any]) -> Iterator[Any]:
     """Parse each line by itself, so that one may fail."""
     for line in lines.it:
         try:
-            yield from parse(iter((line,)))
-        except ValueError as error:
+            yield from _parsed(parse, iter((line,)))
+        except (ValueError, RecursionError) as error:
             found = unreadable(path, f"line {lines.number}", error)
             yield Lossy(HOLE, [bad.loss(path, found, {**place, "line": lines.number})])

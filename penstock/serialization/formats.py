@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from typing import Any
 
 from penstock.core.errors import DecodeError
@@ -24,22 +25,32 @@ class Format:
 
     Attributes:
         name: ``msgpack`` or ``jsonl``.
-        encoder: makes the function that turns a sample into bytes. It raises TypeError for what it has no word for.
-        decode: ``decode(pieces, failed, first=0, **params)`` turns the pieces of a file, or of a part of it that begins
-            with sample ``first``, into samples.
+        encoder: ``encoder(alone=False)`` makes the function that turns a sample into bytes. It raises TypeError for
+            what it has no word for. ``alone`` says that the bytes will be in no file of blocks.
+        decode: ``decode(pieces, failed, first=0, whole=False, **params)`` turns the pieces of a file, or of a part of
+            it that begins with sample ``first``, into samples. ``whole`` says that they were written here, and are as
+            they were.
     """
 
     name: str
-    encoder: Callable[[], Callable[[Any], bytes]]
+    encoder: Callable[..., Callable[[Any], bytes]]
     decode: Callable[..., Iterator[Any]]
 
 
-def _msgpack_encoder() -> Callable[[Any], bytes]:
+def _msgpack_encoder(*, alone: bool = False) -> Callable[[Any], bytes]:
     import msgpack
 
-    from penstock.serialization.arrays import encode_array
+    from penstock.serialization.arrays import encode_array, refuse_marked
 
-    return msgpack.Packer(default=encode_array).pack  # type: ignore[no-any-return]
+    pack: Callable[[Any], bytes] = msgpack.Packer(default=encode_array).pack
+
+    def checked(sample: Any) -> bytes:
+        data = pack(sample)
+        if b"\xc4\x02nd" in data or b"\xc4\x07complex" in data:  # the keys of an array, or of a map that has them
+            refuse_marked(sample)
+        return data
+
+    return checked if alone else pack
 
 
 def _msgpack_decode(
@@ -47,15 +58,16 @@ def _msgpack_decode(
     failed: Failed,
     first: int = 0,
     *,
+    whole: bool = False,
     allow_pickle: bool = False,
     use_list: bool = True,
     **params: Any,
 ) -> Iterator[Any]:
     import msgpack
 
-    from penstock.serialization.arrays import decode_array, decode_pickled
+    from penstock.serialization.arrays import decode_array, decode_pickled, decode_whole
 
-    hook = decode_pickled if allow_pickle else decode_array
+    hook = decode_whole if whole else decode_pickled if allow_pickle else decode_array
     options = {"object_hook": hook, "use_list": use_list, "strict_map_key": False, "max_buffer_size": 0, **params}
     unpacker = msgpack.Unpacker(**options)
     fed, number = 0, first
@@ -88,7 +100,7 @@ def torn(unpacker: Any, fed: int) -> bool:
         return True
 
 
-def _jsonl_encoder() -> Callable[[Any], bytes]:
+def _jsonl_encoder(*, alone: bool = False) -> Callable[[Any], bytes]:
     from penstock.serialization.json_values import dumps
 
     encode = dumps()
@@ -100,27 +112,32 @@ def _jsonl_decode(
     failed: Failed,
     first: int = 0,
     *,
+    whole: bool = False,
     object_hook: Callable[[dict[str, Any]], Any] | None = None,
 ) -> Iterator[Any]:
+    from penstock.serialization.json_ints import has_wide
     from penstock.serialization.json_values import loads
 
-    parse = loads(object_hook)
-    for number, line in enumerate(_lines(pieces), first + 1):
-        if line and not line.isspace():
-            try:
-                sample = parse(line)
-            except ValueError as error:
-                sample = failed(DecodeError(f"line {number}: {error}"))
-            yield sample
+    fast, exact = loads(object_hook), loads(object_hook, exact=True)
+    numbers = count(first + 1)
+    for text in _whole_lines(pieces):
+        parse = exact if has_wide(text) else fast
+        for line, number in zip(text.split(b"\n"), numbers, strict=False):
+            if line and not line.isspace():
+                try:
+                    sample = parse(line)
+                except ValueError as error:
+                    sample = failed(DecodeError(f"line {number}: {error}"))
+                yield sample
 
 
-def _lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def _whole_lines(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield as many lines at once as a piece has, without the last one's end."""
     rest = b""
     for piece in pieces:
-        lines = piece.split(b"\n")
-        lines[0] = rest + lines[0]
-        rest = lines.pop()
-        yield from lines
+        text, end, rest = (rest + piece).rpartition(b"\n")
+        if end:
+            yield text
     if rest:
         yield rest
 

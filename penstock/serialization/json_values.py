@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.errors import DecodeError
-from penstock.serialization.arrays import fields, repacked
+from penstock.serialization.arrays import fields, no_mask, repacked
 
 __all__ = ["Hook", "dumps", "loads", "plain", "revived"]
 
@@ -57,16 +57,17 @@ def dumps() -> Callable[[Any], bytes]:
 Hook = Callable[[dict[str, Any]], Any]
 
 
-def loads(hook: Hook | None = None) -> Callable[[bytes], Any]:
+def loads(hook: Hook | None = None, *, exact: bool = False) -> Callable[[bytes], Any]:
     """Return the function that turns a line of JSON into what `dumps` was given.
 
     Args:
         hook: makes of each dict what it returns, the innermost first.
+        exact: integers of any size stay what they are; it is slower. See `json_ints.has_wide`.
 
     Raises:
         ValueError: (when called) it is not JSON. DecodeError: an array that is none.
     """
-    parse = _parser()
+    parse = json.loads if exact else _parser()
 
     def load(line: bytes) -> Any:
         try:
@@ -113,7 +114,7 @@ def plain(value: Any, *, native: bool = False) -> Any:
         return {"data": made, "type": "!dict"} if made.keys() in _KEYS else made
     if isinstance(value, (list, tuple)):
         return [plain(each, native=native) for each in value]
-    if isinstance(value, np.ndarray):
+    if type(value) is np.ndarray or (isinstance(value, np.ndarray) and no_mask(value)):
         return _array(value, native)
     if isinstance(value, np.generic):
         return _scalar(value)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import update_wrapper
 from itertools import chain
-from typing import Any
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from penstock.core.errors import DecodeError
 from penstock.files.remote import connected, ranged
@@ -14,6 +15,30 @@ from penstock.serialization.formats import FORMATS
 from penstock.serialization.shard import ShardReader, write_shard
 
 __all__ = ["FormatSerializer", "JsonSerializer", "MessagepackSerializer", "SquirrelSerializer"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class _OfClassToo(Generic[P, T]):
+    """A method that can be called on the class as well: on an object then that is made without arguments.
+
+    In Squirrel these are static, and programs call them so; here an object says which compression, and how to read.
+    Their ``self`` is positional only, as mypy wants it where the method takes keywords of any name.
+    """
+
+    def __init__(self, method: Callable[Concatenate[Any, P], T]) -> None:
+        self._method = method
+        update_wrapper(self, method)  # type: ignore[arg-type]  # it is called through what `__get__` returns
+
+    def __get__(self, instance: Any, owner: type) -> Callable[P, T]:
+        if instance is not None:
+            return self._method.__get__(instance, owner)  # type: ignore[no-any-return]
+
+        def of_class(*args: P.args, **kwargs: P.kwargs) -> T:
+            return self._method(owner(), *args, **kwargs)
+
+        return update_wrapper(of_class, self._method)
 
 
 class SquirrelSerializer(ABC):
@@ -39,6 +64,8 @@ class SquirrelSerializer(ABC):
 class FormatSerializer(SquirrelSerializer):
     """A format that is known here. Its files have an index, and are there whole or not at all.
 
+    What it reads and writes with can be called on the class as well: ``MessagepackSerializer.serialize(sample)``.
+
     Args:
         compression: ``gzip``, which Squirrel reads as well, or ``zstd``.
         level: the compression's.
@@ -54,14 +81,16 @@ class FormatSerializer(SquirrelSerializer):
         self.level = level
         self.params = params
 
+    @_OfClassToo
     def serialize(self, obj: Any) -> bytes:
         """Return one sample as bytes.
 
         Raises:
             TypeError: the format has no word for it, or for what is in it.
         """
-        return FORMATS[self.format].encoder()(obj)
+        return FORMATS[self.format].encoder(alone=True)(obj)
 
+    @_OfClassToo
     def deserialize(self, obj: bytes) -> Any:
         """Return the one sample that the bytes are.
 
@@ -73,15 +102,18 @@ class FormatSerializer(SquirrelSerializer):
             raise DecodeError(f"{len(found)} samples instead of one")
         return found[0]
 
+    @_OfClassToo
     def serialize_shard_to_file(
-        self, shard: Iterable[Any], fp: str, fs: Any = None, mode: str = "wb", **kwargs: Any
+        self, /, shard: Iterable[Any], fp: str, fs: Any = None, mode: str = "wb", **kwargs: Any
     ) -> None:
         """Write a file of samples. ``mode`` and ``kwargs`` were for opening the file, and are not looked at."""
         fs, path = (fs, fp) if fs is not None else connected(fp, {})
         put(fs, path, b"".join(write_shard(shard, self.format, self.compression, self.level)))
 
+    @_OfClassToo
     def deserialize_shard_from_file(
         self,
+        /,
         fp: str,
         fs: Any = None,
         mode: str = "rb",

@@ -109,7 +109,7 @@ class ShardReader:
             first = run[1]
             for block in read_blocks(read, run[0]):
                 self.run = [block.start, first]
-                samples = list(self._decode((block.data,), self.failed, first, **self._params))
+                samples = list(self._decode((block.data,), self.failed, first, whole=True, **self._params))
                 if len(samples) != block.samples:
                     raise DecodeError(f"byte {block.start}: a block of {block.samples} samples has {len(samples)}")
                 yield iter(samples)
@@ -140,7 +140,7 @@ class ShardReader:
         start, stop = index.starts[at : at + 2]
         try:
             block = next(read_blocks(_Piece(start, self._read(start, stop)), start))
-            samples = list(self._decode((block.data,), self._raise, index.firsts[at], **self._params))
+            samples = list(self._decode((block.data,), self._raise, index.firsts[at], whole=True, **self._params))
             if len(samples) != index.firsts[at + 1] - index.firsts[at]:
                 raise DecodeError(f"byte {start}: a block has {len(samples)} samples, and another number by the index")
         except DecodeError as error:
