@@ -23,7 +23,7 @@ from penstock.pipes.handle import StreamWrapper, open_binary
 __all__ = ["Lines", "Marked", "is_damage", "path_and_stream", "unreadable", "with_path"]
 
 _BLOCK_BYTES = 1 << 18
-_LINES = 1024  # of a stream that is no file of ours, looked at together
+_LINES = 64  # of a stream that is no file of ours, looked at together
 
 Marked = Callable[[bytes], Callable[[Any], Any] | None]
 
