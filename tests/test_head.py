@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import datasets
 import fsspec
 import lance
 import numpy as np
@@ -185,6 +186,23 @@ def test_it_reads_from_any_file_system(tmp_path: Path, capsys: Any) -> None:
     finally:
         fs.rm("/head", recursive=True)
         fs.rm("/head-zarr", recursive=True)
+
+
+def test_it_shows_what_hugging_face_saved(tmp_path: Path, capsys: Any) -> None:
+    rows = datasets.Dataset.from_dict({"id": range(20), "word": [f"w{i}" for i in range(20)]})
+    rows.select([5, 3, 8]).save_to_disk(tmp_path / "one", num_shards=2)
+    datasets.DatasetDict(train=rows, test=rows).save_to_disk(tmp_path / "two")
+    assert main(["head", str(tmp_path / "one")]) == 0
+    out = lines(capsys.readouterr().out)
+    assert {"format arrow", "rows 3", "files 2", "id int64", "word string"} <= set(out) and out[-3:] == [
+        "5 w5",
+        "3 w3",
+        "8 w8",
+    ]
+    assert main(["head", str(tmp_path / "two" / "test"), "-n", "1"]) == 0
+    assert "rows 20" in lines(capsys.readouterr().out)
+    assert main(["head", str(tmp_path / "two")]) == 1
+    assert "has the splits train, test" in capsys.readouterr().err
 
 
 def test_a_table_without_rows_has_a_schema(tmp_path: Path, capsys: Any) -> None:

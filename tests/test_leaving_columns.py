@@ -14,9 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import DataLoader2, MultiProcessingReadingService
+from penstock.core.context import Context
 from penstock.core.leaving import Deferred, Words
+from penstock.core.stream import State, Stream
 from penstock.pipes import IterableWrapper
 from penstock.pipes._tensors_later import to_leave
+from penstock.pipes.parquet_reader import ParquetReader
 from penstock.serialization.columns import Conversion
 from penstock.testing import plain
 
@@ -82,6 +85,24 @@ def test_words_arrive_as_the_list_that_they_are(words: list[str], large: bool, d
     assert pickle.loads(pickle.dumps(column[low:high])) == words[low:high]
     if words:
         assert pickle.loads(pickle.dumps(Words.joined([column, column[low:high]]))) == words + words[low:high]
+
+
+class SumReader(ParquetReader):
+    """Sums of a file's batches: a user's class that looks at what the class that it extends makes."""
+
+    def build(self, ctx: Context, state: State = None) -> Stream[Any]:
+        batches = super().build(ctx, state)
+        return batches.onward({"n": len(batch["x"]), "sum": batch["x"].sum().item()} for batch in batches.it)
+
+
+@pytest.mark.parametrize("as_", ["numpy", "torch"])
+def test_a_class_that_extends_a_last_step_looks_at_the_same_batches_in_a_worker(tmp_path: Path, as_: Any) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"x": range(40)}), path, row_group_size=10)
+    pipe = SumReader(IterableWrapper([path]).list_row_groups().sharding_filter(), batch_size=4, as_=as_)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1, lanes=1)) as dl:
+        found = list(dl)
+    assert len(found) == 12 and sum(batch["sum"] for batch in found) == sum(range(40))
 
 
 def test_what_leaves_is_the_least_work_that_there_is() -> None:

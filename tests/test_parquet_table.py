@@ -138,6 +138,9 @@ def test_files_that_differ_and_damaged_ones_are_named(paths: list[str], tmp_path
     with pytest.raises(DecodeError, match=r"empty\.parquet"):
         len(ParquetTable([*paths, str(tmp_path / "empty.parquet")]))
     assert ParquetTable([*paths, other], ["s"])[23] == {"s": "a"}
+    pq.write_table(pa.table({"x": [1, None]}), other)
+    with pytest.raises(DecodeError, match=r"other\.parquet: column 'x' .* has a null"):
+        ParquetTable(other).take([0, 1])
 
 
 def test_a_row_group_that_is_damaged_can_be_skipped(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -84,6 +85,8 @@ def find(url: str, format: str | None = None) -> Dataset:
         return Dataset("zarr", [url])
     if format == "lance" or (format is None and _is_lance(url)):
         return Dataset("lance", [url])
+    if format in ("arrow", None) and (names := _saved_to_disk(url)) is not None:
+        return Dataset("arrow", names)
     if format == "files" and is_folder(url):
         fs, path = connected(url, {})
         names = _full(url, sorted(fs.find(path)))
@@ -103,6 +106,26 @@ def find(url: str, format: str | None = None) -> Dataset:
 
 def _is_lance(url: str) -> bool:
     return is_folder(f"{url.rstrip('/')}/_versions")
+
+
+def _saved_to_disk(url: str) -> list[str] | None:
+    """Return the files that hold the rows of a data set of Hugging Face's; None of what ``save_to_disk`` did not write.
+
+    That writes the rows as they are then, so there is no mapping of indices beside them.
+    """
+    fs, path = connected(url, {})
+    folder = path.rstrip("/")
+    if not fs.isdir(folder):
+        return None
+    if fs.exists(f"{folder}/dataset_dict.json"):
+        splits = json.loads(fs.cat_file(f"{folder}/dataset_dict.json")).get("splits", [])
+        raise GraphError(
+            f"{url} has the splits {', '.join(splits)}, each in a folder of its own; say which one to read"
+        )
+    if not (fs.exists(f"{folder}/state.json") and fs.exists(f"{folder}/dataset_info.json")):
+        return None
+    files = json.loads(fs.cat_file(f"{folder}/state.json")).get("_data_files", [])
+    return _full(url, [f"{folder}/{each['filename']}" for each in files])
 
 
 def is_folder(url: str) -> bool:

@@ -58,13 +58,19 @@ def write_dataset(
             for split, rows in data.items()
         }
     if _is_hf(data, "Dataset"):
-        data, schema = _of_dataset(data, schema), None
+        made = _Made(_of_dataset(data), schema or data.features.arrow_schema)
     elif _is_hf(data, "IterableDataset"):
-        known = None if data.features is None else data.features.arrow_schema
-        data, schema = _reader(_of_stream(data), schema or known), None
+        made = _Made(_of_stream(data), schema or (None if data.features is None else data.features.arrow_schema))
     elif isinstance(data, (IterDataPipe, MapDataPipe)) or _is_of_items(data):
-        data, schema = _reader(_batches(iter(data), schema, batched), schema), None
-    return lance.write_dataset(data, uri, schema, mode, **kwargs)
+        made = _Made(_batches(iter(data), schema, batched), schema)
+    else:
+        return lance.write_dataset(data, uri, schema, mode, **kwargs)
+    try:
+        return lance.write_dataset(made.reader(), uri, None, mode, **kwargs)
+    except Exception:
+        if made.error is not None:  # of which Lance would only give the words, as an OSError
+            raise made.error from None
+        raise
 
 
 def _is_hf(data: Any, *names: str) -> bool:
@@ -76,18 +82,15 @@ def _is_of_items(data: Any) -> bool:
     if type(data).__module__.partition(".")[0] in ("pyarrow", "pandas", "polars", "lance", "torch", "numpy"):
         return False
     if isinstance(data, (list, tuple)):
-        return bool(data) and isinstance(data[0], Mapping)
+        return bool(data) and (isinstance(data[0], Mapping) or is_record_batch(data[0]))
     return isinstance(data, Iterable) and not isinstance(data, (str, bytes, Mapping, os.PathLike))
 
 
-def _of_dataset(data: Any, schema: Any) -> Any:
-    """Return a reader of a Hugging Face data set: of its rows as they are now, and not of the table below them."""
-    import pyarrow as pa
-
-    schema = schema or data.features.arrow_schema
+def _of_dataset(data: Any) -> Iterator[Any]:
+    """Yield the rows of a Hugging Face data set as they are now, and not those of the table below them."""
     arrow = data.with_format("arrow")
-    tables = (arrow[low : low + _ROWS] for low in range(0, len(data), _ROWS))
-    return pa.RecordBatchReader.from_batches(schema, chain.from_iterable(t.cast(schema).to_batches() for t in tables))
+    for low in range(0, len(data), _ROWS):
+        yield from arrow[low : low + _ROWS].to_batches()
 
 
 def _of_stream(data: Any) -> Iterator[Any]:
@@ -111,15 +114,43 @@ def _batches(items: Iterator[Any], schema: Any, batched: bool) -> Iterator[Any]:
             yield batch_of_rows([first, *islice(items, _ROWS - 1)], schema)
 
 
-def _reader(batches: Iterator[Any], schema: Any) -> Any:
-    import pyarrow as pa
+class _Made:
+    """Record batches that are made while they are written.
 
-    ahead = list(islice(batches, 1))
-    if not ahead and schema is None:
-        raise ValueError("there are no rows, and no schema says what columns they would have")
-    schema = schema or ahead[0].schema
-    return pa.RecordBatchReader.from_batches(schema, (_fitted(batch, schema) for batch in chain(ahead, batches)))
+    Attributes:
+        error: what went wrong in making them.
+    """
 
+    def __init__(self, batches: Iterator[Any], schema: Any) -> None:
+        ahead = list(islice(batches, 1))
+        if not ahead and schema is None:
+            raise ValueError("there are no rows, and no schema says what columns they would have")
+        self._batches = chain(ahead, batches)
+        self._schema = schema or ahead[0].schema
+        self.error: Exception | None = None
 
-def _fitted(batch: Any, schema: Any) -> Any:
-    return batch if batch.schema.equals(schema) else batch.cast(schema)
+    def reader(self) -> Any:
+        """Return Arrow's reader of them."""
+        import pyarrow as pa
+
+        return pa.RecordBatchReader.from_batches(self._schema, self._fitting())
+
+    def _fitting(self) -> Iterator[Any]:
+        try:
+            for batch in self._batches:
+                yield self._fitted(batch)
+        except Exception as error:
+            self.error = error
+            raise
+
+    def _fitted(self, batch: Any) -> Any:
+        import pyarrow as pa
+
+        if batch.schema.equals(self._schema):
+            return batch
+        try:
+            return batch.cast(self._schema)
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise ValueError(
+                f"rows do not fit the first ones, or the schema: {error}; say all types by `schema`"
+            ) from error

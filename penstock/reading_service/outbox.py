@@ -201,13 +201,13 @@ class Outbox:
             self._watched = False
             since = self._since
             sleep(max(0.0, since + (_QUICK_S if self._joins else _WAIT_S) - perf_counter()))
-            while self._since == since and self._waiting and self._joins and self._sender.is_ahead():
-                sleep(_LOOK_S)
-            with self._lock:
-                if self._waiting and self._since == since:
-                    try:
+            try:
+                while self._since == since and self._waiting and self._joins and self._sender.is_ahead():
+                    sleep(_LOOK_S)
+                with self._lock:
+                    if self._waiting and self._since == since:
                         self._send({}, beside=True)
-                    except TransportError:
-                        continue
-                    except Disconnected:
-                        return
+            except TransportError:
+                continue
+            except Disconnected:
+                return

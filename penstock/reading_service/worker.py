@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from penstock.core.context import Outlet, WorkerInfo
@@ -89,7 +90,8 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
     except Disconnected:
         pass
     finally:
-        sock.close()
+        with suppress(OSError):
+            sock.shutdown(socket.SHUT_RDWR)  # and not closed, as the outbox's thread may be about to use it
 
 
 def _refuse(sender: Sender, failure: bytes) -> None:
@@ -166,7 +168,9 @@ class _Worker:
         if lane is not None and progress.kind == "lanes":
             local = (lane,)
         graph = reset(self._reset_fn, self._graph, self._info, run, f"worker_reset_fn of worker {self._info.worker_id}")
-        outlet = Outlet(names(graph)[id(graph)], self._sender.empty)
+        # A user's class may look at what the class that it extends has made, which then is as it is elsewhere.
+        own = type(graph).__module__.startswith("penstock.")
+        outlet = Outlet(names(graph)[id(graph)], self._sender.empty) if own else None
         dispatch = self._dispatch
         if dispatch is not None:
             dispatch.begin(epoch)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from penstock.core.errors import DecodeError
 from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import joined, rows_of
 from penstock.pipes._table_columns import check_columns, check_same, span_of, wanted_schema
@@ -40,7 +41,8 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
     Raises:
         ValueError: ``columns`` is empty or has a name twice; no such form.
         IndexError: (when asked) no such row.
-        DecodeError: (when asked) names the file, the row group and what is wrong, as with ``read_parquet``.
+        DecodeError: (when asked) names the file, the row group and what is wrong, as with ``read_parquet``; of a null,
+            the column and the row of the batch.
 
     Example:
         >>> import os, tempfile
@@ -89,7 +91,11 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
         if self.as_ == "arrow":
             return batch
         conversion = self.conversion or Conversion()
-        return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
+        try:
+            return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
+        except ValueError as error:  # a null, an image that cannot be decoded; a batch may be of several files
+            files = self.paths[0] if len(self.paths) == 1 else f"one of {self.paths[0]} to {self.paths[-1]}"
+            raise DecodeError(f"{files}: {error}") from error
 
     def holds(self) -> Any:
         return len(self)
