@@ -251,7 +251,7 @@ def test_1024_ranks_agree_row_by_row(policy: Policy) -> None:
     sizes[5] = 0 if policy == "longest" else 29
     ranks: list[Any] = []
     for rank, size in enumerate(sizes):
-        agreed: Any = Agreed(_Unstarted(_InMemory(rank, _Meeting(1)), 1), iter(()), policy)
+        agreed: Any = Agreed(_Unstarted(_InMemory(rank, _Meeting(1)), 1_000), iter(()), policy)
         agreed._reader.join()  # the test reads in its place
         agreed._ended = size == 0
         ranks.append(agreed)
