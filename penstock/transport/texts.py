@@ -22,13 +22,12 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
-from penstock.core.leaving import SEPARATOR, as_words
-
 __all__ = ["dump"]
 
 _LONG: Final = 128  # shorter lists are not worth the search for them
 _LOOKED_AT: Final = 64  # containers in which lists are looked for, and parts of each
 _SAMPLE: Final = 32
+_SEPARATOR: Final = "\0"
 _CONTAINERS: Final = frozenset({list, tuple, dict})
 
 
@@ -54,7 +53,11 @@ class _StandIn:
         self._joined = joined
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return as_words, (self._joined,)
+        return _split, (self._joined,)
+
+
+def _split(joined: str) -> list[str]:
+    return joined.split(_SEPARATOR)
 
 
 def _found(item: object) -> list[tuple[list[str], str]]:
@@ -84,5 +87,5 @@ def _joined(words: list[str]) -> str | None:
         return None  # few strings that come often, which pickle writes once
     if list(map(type, words)).count(str) < len(words):  # in half the time of a set of the types
         return None
-    joined = SEPARATOR.join(words)
-    return joined if joined.count(SEPARATOR) == len(words) - 1 else None
+    joined = _SEPARATOR.join(words)
+    return joined if joined.count(_SEPARATOR) == len(words) - 1 else None
