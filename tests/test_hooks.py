@@ -229,10 +229,15 @@ def test_an_epoch_behind_one_whose_function_raised_runs(which: str, tmp_path: An
                 list(dl)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "restarts"),
+    [*((method, {"max_restarts": 0}) for method in METHODS), ("forkserver", {})],  # {}: others are started first
+)
 @pytest.mark.parametrize("which", ["worker_init_fn", "worker_reset_fn"])
 @pytest.mark.parametrize("how", ["kill", "exit"])
-def test_a_worker_that_dies_in_a_function_is_named_in_time(which: str, how: str, method: str) -> None:
+def test_a_worker_that_dies_in_a_function_is_named_in_time(
+    which: str, how: str, method: str, restarts: dict[str, int]
+) -> None:
     def die(graph: Any, info: Any, *rest: Any) -> None:
         if info.worker_id == 1:
             if how == "exit":
@@ -240,7 +245,7 @@ def test_a_worker_that_dies_in_a_function_is_named_in_time(which: str, how: str,
             os.kill(os.getpid(), signal.SIGKILL)
 
     pipe = IterableWrapper(range(20)).sharding_filter()
-    reading_service = service(multiprocessing_context=method, max_restarts=0, **{which: die})
+    reading_service = service(multiprocessing_context=method, **restarts, **{which: die})
     with DataLoader2(pipe, reading_service=reading_service) as dl:
         for _ in range(2):
             began = time.monotonic()
