@@ -154,6 +154,18 @@ def test_ranks_may_leave_an_epoch_at_an_item_and_begin_the_next() -> None:
     assert ranks.values(2, given) == [[epoch % 7 for epoch in range(30)] + [list(range(12))]] * 2
 
 
+@pytest.mark.parametrize(("item_bytes", "least", "most"), [(10, 65, 256), (1 << 17, 2, 64)])
+def test_what_a_rank_reads_ahead_is_bounded_and_more_where_items_are_small(
+    item_bytes: int, least: int, most: int
+) -> None:
+    def furthest(rank: int) -> int:
+        read = []
+        pipe = IterableWrapper(range(3_000)).map(lambda number: read.append(number) or bytes(item_bytes)).fullsync()
+        return max(len(read) - given for given, _ in enumerate(pipe))
+
+    assert all(least <= found <= most + 1 for found in ranks.values(2, furthest))
+
+
 def test_without_a_process_group_it_passes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(IterableWrapper(range(3)).fullsync()) == [0, 1, 2]
     monkeypatch.setenv("WORLD_SIZE", "2")

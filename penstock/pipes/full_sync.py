@@ -25,7 +25,7 @@ class FullSync(IterDataPipe[T]):
 
     A rank with more data than another would wait for ever in its next collective call. So the ranks agree on how many
     items each of them gives, ahead of time, over a gloo group of their own, while the training steps run. What a rank
-    reads ahead for that is at most 64 items, and fewer the longer a step takes.
+    reads ahead for that is at most 64 items (256 where they take up to 64 KB each), and fewer the longer a step takes.
 
     It runs in the main process of each rank, also where the pipes ahead of it run on workers. Without a process group,
     or with one rank, it passes everything. `DistributedReadingService` puts one at the end of its graph.
