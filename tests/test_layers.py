@@ -57,7 +57,7 @@ ONLY_IN_FUNCTIONS = {
         "orjson",
         "pyspark",
     ),
-    *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "yaml", "zstandard"),
+    *("rarfile", "requests", "tensorboard", "urllib3", "wandb", "yaml", "zlib_ng", "zstandard"),
 }
 LIGHT = {"numpy", "msgpack", "cloudpickle", "tqdm"}
 # The core knows numpy only; these of its files meet torch's and Arrow's objects, where those are loaded.

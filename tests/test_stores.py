@@ -108,6 +108,7 @@ def test_any_tool_reads_the_files_as_one_stream(tmp_path: Path, format: str, com
     assert read == [{"x": i} for i in range(5)]
 
 
+@pytest.mark.usefixtures("inflater")
 @pytest.mark.parametrize("packed", ["gzip", "two gzip streams", "zstd", "two zstd frames"])
 @pytest.mark.parametrize("format", FORMATS)
 def test_files_of_others_are_read_whatever_their_compression(tmp_path: Path, format: str, packed: str) -> None:
@@ -379,6 +380,15 @@ BAD: dict[str, tuple[str, Callable[[], bytes], str]] = {
 }  # fmt: skip
 
 
+@pytest.fixture(params=["zlib", "zlib_ng.zlib_ng"])
+def inflater(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """gzip is read by zlib-ng where it is installed, and by Python's own zlib where it is not."""
+    module = pytest.importorskip(request.param)
+    monkeypatch.setattr("penstock.serialization._notes.inflater", lambda: module)
+    monkeypatch.setattr("penstock.serialization.shard.inflater", lambda: module)
+
+
+@pytest.mark.usefixtures("inflater")
 @pytest.mark.parametrize("name", BAD)
 def test_bad_input_is_named_and_can_be_skipped(tmp_path: Path, name: str) -> None:
     format, make, message = BAD[name]

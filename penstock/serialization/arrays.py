@@ -158,16 +158,12 @@ def repacked(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 
 def _array(value: dict[Any, Any]) -> Any:
     try:
-        described = value[b"type"]
-        dtype = _dtype(described) if type(described) in (str, bytes) else np.dtype(fields(described))
-        shape = tuple(map(operator.index, value[b"shape"])) if value[b"nd"] else ()
+        described, shape = value[b"type"], tuple(map(operator.index, value[b"shape"])) if value[b"nd"] else ()
+        dtype, size = (_form if type(described) in (str, bytes) else _formed)(described, shape)
         data = bytearray(value[b"data"])
-        size = dtype.itemsize * math.prod(shape)
     except (KeyError, TypeError, ValueError, SyntaxError) as error:
         raise DecodeError(f"not an array of numpy's: {error!r}") from error
-    if dtype.hasobject:
-        raise DecodeError(f"an array of {dtype} would have to be unpickled, which runs what the file says")
-    if size != len(data) or (shape and min(shape) < 0):
+    if size != len(data):
         raise DecodeError(f"an array of shape {shape} and type {dtype} has {size} bytes, got {len(data)}")
     array: Any = np.ndarray(shape, dtype, data)
     if b"order" in value:
@@ -175,10 +171,18 @@ def _array(value: dict[Any, Any]) -> Any:
     return array if value[b"nd"] else array[()]
 
 
-@lru_cache(64)
-def _dtype(described: str | bytes) -> np.dtype[Any]:
-    dtype: np.dtype[Any] = np.dtype(_text(described))
-    return dtype
+def _formed(described: Any, shape: tuple[int, ...]) -> tuple[np.dtype[Any], int]:
+    """Return the type of an array, and how many bytes it has."""
+    plain = type(described) in (str, bytes)
+    dtype: np.dtype[Any] = np.dtype(_text(described) if plain else fields(described))
+    if dtype.hasobject:
+        raise DecodeError(f"an array of {dtype} would have to be unpickled, which runs what the file says")
+    if shape and min(shape) < 0:
+        raise DecodeError(f"an array cannot have the shape {shape}")
+    return dtype, dtype.itemsize * math.prod(shape)
+
+
+_form = lru_cache(256)(_formed)
 
 
 def _complex(said: Any, value: dict[Any, Any]) -> Any:

@@ -6,12 +6,12 @@ one stream, as Squirrel writes it, and anything else is not compressed.
 
 from __future__ import annotations
 
-import zlib
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from penstock.core.errors import DecodeError, MissingExtra
+from penstock.serialization._notes import inflater
 from penstock.serialization.blocks import COMPRESSIONS, Index, ReadBytes, has_blocks, pack, read_blocks, read_index
 from penstock.serialization.formats import FORMATS
 
@@ -206,7 +206,7 @@ def _pieces(read: ReadBytes) -> Iterator[bytes]:
 def _inflated(pieces: Iterator[bytes], head: bytes) -> Iterator[bytes]:
     """Decompress one stream after the other, of the kind that the first bytes tell."""
     if head.startswith(_GZIP):
-        return _decompressed(pieces, lambda: zlib.decompressobj(31))
+        return _decompressed(pieces, lambda: inflater().decompressobj(31))
     if _is_compressed(head):
         try:
             import zstandard
