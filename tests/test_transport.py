@@ -107,6 +107,35 @@ def pair(size: int = 32 << 20, *, memfd: bool = True) -> Iterator[Pair]:
             sock.close()
 
 
+def test_what_another_thread_takes_in_is_not_waited_for() -> None:
+    """An ack may arrive between the question whether there is room and the wait for it, and go to the other thread."""
+    count, limit = 3_000, 4
+    with pair() as there:
+        sender = there.sender
+
+        def work() -> None:
+            for number in range(count):
+                sender.wait_until(lambda: sender.ahead < limit)
+                sender.send(0, 1, number)
+
+        ended = threading.Event()
+
+        def look() -> None:
+            while not ended.is_set():
+                sender.is_ahead(0.001)
+
+        threads = [threading.Thread(target=each, daemon=True) for each in (work, look)]
+        for thread in threads:
+            thread.start()
+        for number in range(count):
+            message = there.receiver.receive(1, 10.0)
+            assert message is not None and message.content == number
+        ended.set()
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
 DTYPES = "?bBhHiIlLqQefdgFDG"
 ARRAYS: dict[str, Callable[[], np.ndarray[Any, Any]]] = {
     **{f"dtype {c}": lambda c=c: np.arange(24).astype(c).reshape(2, 3, 4) for c in DTYPES},  # type: ignore[misc]

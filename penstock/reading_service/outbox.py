@@ -41,7 +41,7 @@ _WAIT_S = 3e-4
 _SLOW_S = 2e-4
 _BYTES = 32 << 10
 _QUICK_S, _JOINED_BYTES, _LARGEST_JOINED = 2e-3, 1 << 20, 128 << 10
-_LOOK_S = 1e-3  # how often the second thread looks whether the main process has taken all
+_LOOK_S = 2e-2  # how long the second thread waits for the main process to take something, and looks around
 # A state that takes longer than this (one of a step that holds thousands of items) is sent only so often that it takes
 # this share of the time.
 _CHEAP_S, _STATES_SHARE = 5e-5, 0.05
@@ -60,8 +60,8 @@ class Carrier(Protocol):
         """Send a message of ``count`` items and return its bytes; ``beside`` says that another thread is at work."""
         ...
 
-    def is_ahead(self) -> bool:
-        """Whether the loop has yet to take something that was sent. Any thread may ask."""
+    def is_ahead(self, wait_s: float = 0.0) -> bool:
+        """Whether the loop has yet to take something that was sent: now, or once it has taken something more."""
         ...
 
 
@@ -196,18 +196,24 @@ class Outbox:
     def _watch(self) -> None:
         while True:
             self._wake.acquire()
-            if self._closed:
-                return
-            self._watched = False
-            since = self._since
-            sleep(max(0.0, since + (_QUICK_S if self._joins else _WAIT_S) - perf_counter()))
             try:
-                while self._since == since and self._waiting and self._joins and self._sender.is_ahead():
-                    sleep(_LOOK_S)
-                with self._lock:
-                    if self._waiting and self._since == since:
-                        self._send({}, beside=True)
+                while not self._closed and self._waits():
+                    since = self._since
+                    sleep(max(0.0, since + (_QUICK_S if self._joins else _WAIT_S) - perf_counter()))
+                    while self._since == since and self._waiting and self._joins and self._sender.is_ahead(_LOOK_S):
+                        pass
+                    with self._lock:
+                        if self._waiting and self._since == since:
+                            self._send({}, beside=True)
             except TransportError:
-                continue
+                self._watched = False
             except Disconnected:
                 return
+            if self._closed:
+                return
+
+    def _waits(self) -> bool:
+        """Whether something waits. If nothing does, whoever adds something wakes the second thread again."""
+        with self._lock:
+            self._watched = bool(self._waiting)
+            return self._watched

@@ -157,8 +157,10 @@ class _Channel:
 
     # -- the thread's end
 
-    def is_ahead(self) -> bool:
+    def is_ahead(self, wait_s: float = 0.0) -> bool:
         with self._changed:
+            ahead = self.ahead
+            self._changed.wait_for(lambda: self._closed or self.ahead < ahead, wait_s)
             return self.ahead > 0
 
     def send(self, kind: int, epoch: int, content: Any, *, count: int = 1, beside: bool = False) -> int:

@@ -76,8 +76,7 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
             if graph_fd is not None:
                 payload = load_payload(graph_fd)
                 os.close(graph_fd)
-            while not sender.commands:
-                sender.receive(wait=True)
+            sender.wait_until(lambda: sender.commands)
             _, info = sender.commands.popleft()  # ("hello", ...)
             role: _Worker | Dispatcher
             if info.worker_id == DISPATCHER:
@@ -101,7 +100,7 @@ def _refuse(sender: Sender, failure: bytes) -> None:
             name, number, *_ = sender.commands.popleft()
             if name in ("epoch", "trace"):
                 sender.send(FAILED, number, failure)
-        sender.receive(wait=True)
+        sender.wait_until(lambda: sender.commands)
 
 
 class _Worker:
@@ -127,8 +126,7 @@ class _Worker:
         """Run what the main process orders."""
         while True:
             self._recorder.waiting("the main process")
-            while not self._sender.commands:
-                self._sender.receive(wait=True)
+            self._sender.wait_until(lambda: self._sender.commands)
             self._recorder.working()
             name, epoch, *rest = self._sender.commands.popleft()
             try:
@@ -218,8 +216,7 @@ class _Worker:
             sender.receive(wait=False)
             if sender.ahead >= self._limit and not sender.commands:
                 self._recorder.waiting("the main process")
-                while sender.ahead >= self._limit and not sender.commands:
-                    sender.receive(wait=True)
+                sender.wait_until(lambda: sender.ahead < self._limit or sender.commands)
                 self._recorder.working()
             outbox.resume()
         elif not len(outbox):
@@ -236,7 +233,7 @@ class _Worker:
             ready = select.select([fd, sender.fileno()], [], [])[0]
             recorder.working()
             if sender.fileno() in ready:
-                sender.receive(wait=True)
+                sender.receive(wait=False)
             if fd in ready:
                 self._outbox.resume()
                 return

@@ -7,6 +7,7 @@ import select
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from penstock.core.errors import TransportError
@@ -68,9 +69,13 @@ class Sender:
         """How many items the main process has not taken yet."""
         return self.sent - self.taken
 
-    def is_ahead(self) -> bool:
-        """Whether the main process has yet to take something that was sent."""
-        if self.ahead:
+    def is_ahead(self, wait_s: float = 0.0) -> bool:
+        """Whether the main process has yet to take something that was sent: now, or once it has taken something more.
+
+        Args:
+            wait_s: how long to wait for that, or for a command.
+        """
+        if self.ahead and (not wait_s or select.select([self._sock], [], [], wait_s)[0]):
             self.receive(wait=False)
         return self.ahead > 0
 
@@ -188,6 +193,15 @@ class Sender:
                 return None
             self.receive(wait=True)
         return offset
+
+    def wait_until(self, done: Callable[[], object]) -> None:
+        """Take in what the main process sends, until something is so.
+
+        No other thread takes anything in between the question and the wait: it might take what would be waited for.
+        """
+        with self._lock:
+            while not done():
+                self._take_in()
 
     def receive(self, *, wait: bool) -> None:
         """Take in what the main process has sent: acks take effect, commands go to `commands`."""
