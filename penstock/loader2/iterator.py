@@ -12,7 +12,7 @@ from penstock.core.bad import HOLE
 from penstock.core.losses import Losses
 from penstock.loader2.progress import with_bar
 from penstock.reading_service.base import Epoch, Run
-from penstock.state.digest import folded, is_sampled
+from penstock.state.digest import EVERY, FIRST, folded
 
 if TYPE_CHECKING:
     from penstock.loader2.loader import DataLoader2
@@ -114,9 +114,10 @@ class DataLoader2Iterator(Generic[T_co]):
             if running.losses is not None:
                 running.losses.end()
             raise
-        if is_sampled(running.delivered):
+        number = running.delivered
+        if number < FIRST or not number % EVERY:
             running.digest = folded(running.digest, item)
-        running.delivered += 1
+        running.delivered = number + 1
         self._loader._batches += 1
         return item
 

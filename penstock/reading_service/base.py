@@ -100,9 +100,9 @@ def _apart(value: Any) -> Any:
     """Return a deep copy of what is JSON, or nearly so: `dataclasses.asdict` takes six times as long."""
     kind = type(value)
     if kind is dict:
-        return {key: _apart(each) for key, each in value.items()}
+        return {key: each if type(each) in _UNCHANGING else _apart(each) for key, each in value.items()}
     if kind is list or kind is tuple:
-        return [_apart(each) for each in value]
+        return [each if type(each) in _UNCHANGING else _apart(each) for each in value]
     return value if kind in _UNCHANGING else deepcopy(value)
 
 
