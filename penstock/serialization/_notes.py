@@ -23,7 +23,7 @@ _GZIP = b"\x1f\x8b\x08\x04\0\0\0\0\0\xff"  # deflated, with an extra field, no t
 _NOTHING = b"\x03\0" + bytes(8)  # the rest of a gzip member
 _ZSTD = b"\x5e\x2a\x4d\x18"
 _MARK = b"PS"
-_TRIED_BYTES = 1 << 12  # of a block, to see whether compressing it is worth its time
+_TRIED_BYTES = 1 << 11  # of a block, to see whether compressing it is worth its time
 
 
 class Packer(NamedTuple):
