@@ -90,9 +90,9 @@ BARS = (
     Bar("B16", "state_dict(), 8 lanes", "state_dict", at_most=1.0),
     Bar("B16", "its size for a lane", "state of a lane", at_most=4.0),
     *(
-        Bar("B16", f"{bench}, a state every 100 batches / {against}", f"{bench}, {against}", at_most=5.0)
+        Bar("B16", f"{bench}, states {what}", f"{bench}: {what}", at_most=5.0)
         for bench in ("B1", "B2", "B3")
-        for against in ("never asked", "none kept")
+        for what in ("kept, and none kept", "asked, and never asked", "asked, and none kept")
     ),
     *(
         Bar("B17", f"a worker of 1,024 x 8, 100M items: {source}", source, at_least=1_000)

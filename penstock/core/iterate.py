@@ -25,9 +25,9 @@ T = TypeVar("T")
 
 # A state is kept every so many root items, for the run that explains an error: 16, or as many more as it takes for the
 # states to cost so small a share of the time. Most take 2 microseconds; one of a step that holds 10,000 items takes
-# 1,500. That run begins at such a state, so it takes a few hundred times as long as one.
+# 1,500. That run begins at such a state, so it takes up to a thousand times as long as one.
 _ANCHOR_EVERY, _ANCHOR_AT_MOST = 16, 1 << 16
-_ANCHOR_SHARE = 0.003
+_ANCHOR_SHARE = 0.001
 
 
 def drive(

@@ -139,13 +139,13 @@ class _OneStream(Epoch):
     @property
     def progress(self) -> Progress:  # type: ignore[override]  # computed only when somebody asks
         start, key = self._start, self._key
-        given = {key: start.given.get(key, 0) + self._given}
-        if self._ended and start.kind == "lanes":
-            return Progress("lanes", start.lanes, given=given, ended={key: True})
-        state = self._stream.state()
         if start.kind == "blocks":
-            return Progress("blocks", start.lanes, start.next + self._given * self._step, {"0": state})
-        return Progress("lanes", start.lanes, states={key: state}, given=given)
+            states = {"0": self._stream.state()}
+            return Progress("blocks", start.lanes, start.next + self._given * self._step, states)
+        given = {key: start.given.get(key, 0) + self._given}
+        if self._ended:
+            return Progress("lanes", start.lanes, given=given, ended={key: True})
+        return Progress("lanes", start.lanes, states={key: self._stream.state()}, given=given)
 
     def close(self) -> None:
         close(self._items)
