@@ -251,6 +251,7 @@ def test_worker_processes_keep_their_own_from_epoch_to_epoch(tmp_path: Path) -> 
     [
         (np.zeros(10_000), 80_000),
         (torch.zeros(10_000), 40_000),
+        (torch.eye(1000).to_sparse(), 20_000),  # which has no ``nbytes``
         (b"x" * 5000, 5000),
         ("x" * 5000, 5000),
         ({"a": [np.zeros(1000), (b"x" * 1000,)]}, 9000),
@@ -276,6 +277,16 @@ def test_measuring_follows_attributes_and_counts_nothing_twice() -> None:
             self.me = self
 
     assert 9000 < size_bytes(Sample()) < 10_500
+
+    class Refuses:
+        def __init__(self) -> None:
+            self.image = np.zeros(1000)
+
+        @property
+        def nbytes(self) -> int:
+            raise ValueError("not now")
+
+    assert 8000 < size_bytes(Refuses()) < 9_500
     big = np.zeros(1000)
     assert size_bytes([big] * 100) < 8000 + 1500
 

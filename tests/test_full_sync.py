@@ -166,6 +166,16 @@ def test_what_a_rank_reads_ahead_is_bounded_and_more_where_items_are_small(
     assert all(least <= found <= most + 1 for found in ranks.values(2, furthest))
 
 
+def test_items_that_do_not_tell_their_size_pass_as_others_do() -> None:
+    def given(rank: int) -> int:
+        import torch
+
+        pipe = IterableWrapper(range(40)).map(lambda number: torch.eye(2 + number).to_sparse()).fullsync()
+        return sum(len(tensor) for tensor in pipe)
+
+    assert ranks.values(2, given) == [sum(range(2, 42))] * 2
+
+
 def test_without_a_process_group_it_passes_everything(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(IterableWrapper(range(3)).fullsync()) == [0, 1, 2]
     monkeypatch.setenv("WORLD_SIZE", "2")

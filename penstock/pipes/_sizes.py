@@ -38,7 +38,10 @@ def _sum(todo: list[Any], seen: set[int]) -> int:
         if type(item) in _FLAT:
             total += sys.getsizeof(item)
             continue
-        nbytes = getattr(item, "nbytes", None)  # arrays, tensors, memoryviews, Arrow's tables
+        try:
+            nbytes = getattr(item, "nbytes", None)  # arrays, tensors, memoryviews, Arrow's tables
+        except Exception:  # a sparse tensor refuses, and so may an object of the user's
+            nbytes = None
         if isinstance(nbytes, int):
             total += nbytes + _OBJECT_BYTES
             if getattr(getattr(item, "dtype", None), "hasobject", False):  # numpy counts the pointers alone
@@ -56,6 +59,9 @@ def _inside(item: Any) -> Iterable[Any]:
         return item
     if isinstance(item, type) or callable(item):
         return ()
+    torch: Any = sys.modules.get("torch")
+    if torch is not None and isinstance(item, torch.Tensor) and item.is_sparse:
+        return [item._indices(), item._values()]
     return list(getattr(item, "__dict__", {}).values()) + [
         getattr(item, name) for cls in type(item).__mro__ for name in _slots(cls) if hasattr(item, name)
     ]
