@@ -840,6 +840,27 @@ def test_empty_structs_have_rows() -> None:
     assert Conversion().to_numpy(batch(column))["x"] == [{}, {}, {}]
 
 
+BAD = pa.Array.from_buffers(pa.string(), 3, pa.array([b"ab", b"\xff", b"cd"]).buffers())
+
+
+@pytest.mark.parametrize(
+    ("column", "name"),
+    [
+        (BAD, "x"),
+        (pa.DictionaryArray.from_arrays(pa.array([0, 1, 1]), BAD, safe=False), "x"),
+        (pa.ListArray.from_arrays(pa.array([0, 1, 2, 3], pa.int32()), BAD), r"x\[\]"),
+        (pa.FixedSizeListArray.from_arrays(BAD, 1), r"x\[\]"),
+        (pa.StructArray.from_arrays([BAD], ["a"]), r"x\.a"),
+        (pa.ExtensionArray.from_storage(pa.json_(), BAD), "x"),
+    ],
+    ids=lambda value: str(getattr(value, "type", "")),
+)
+def test_a_string_that_is_no_utf8_is_named(column: pa.Array, name: str) -> None:
+    """Readers of files do not look at it."""
+    with pytest.raises(DecodeError, match=rf"^column '{name}' .* is no UTF-8 in row 1 of the batch: .* byte 0xff"):
+        Conversion().to_numpy(pa.RecordBatch.from_arrays([column], ["x"]))
+
+
 def test_numbers_are_converted_without_an_object_for_each() -> None:
     """A million rows of each kind of number take milliseconds; a Python object for each would take a second."""
     count = 1_000_000

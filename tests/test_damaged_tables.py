@@ -228,6 +228,25 @@ def test_from_workers_they_are_named_and_skipped_alike(tmp_path: Path, form: str
         list(loader)
 
 
+@pytest.mark.parametrize("form", FORMS)
+def test_words_that_are_no_utf8_are_named_and_skipped_from_workers_too(tmp_path: Path, form: str) -> None:
+    """Only who makes strings of them looks at them: from workers, that is the main process."""
+    raw = pa.array([b"\xff" if i == 7 else b"w%d" % i for i in range(ROWS)])
+    words = pa.Array.from_buffers(pa.string(), ROWS, raw.buffers())
+    good = str(write(tmp_path / "good", form))
+    bad = str(write(tmp_path / "bad", form, TABLE.set_column(1, "s", words)))
+    for service in (None, MultiProcessingReadingService(1)):
+        with (
+            DataLoader2(read_sharded([bad], form), reading_service=service) as loader,
+            pytest.raises(DecodeError, match=r"bad: .* (column 's' .*UTF-8 in row|column 1: .*UTF8 .*index) 7"),
+        ):
+            list(loader)
+        pipe = read_sharded([good, bad, good], form)
+        with DataLoader2(pipe, reading_service=service, bad_samples=BadSamples("skip")) as loader:
+            assert {x for batch in loader for x in batch["x"].tolist()} == set(range(ROWS))
+            assert loader.stats()["skipped"] == 1
+
+
 def read_sharded(paths: list[str], form: str) -> Any:
     pipe = IterableWrapper(paths).sharding_filter()
     return pipe.read_parquet() if form == "parquet" else pipe.read_arrow()

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService
-from penstock.core.leaving import BlockRows, Deferred, Words
+from penstock.core.leaving import BlockRows, Deferred, Tensors, Words
 from penstock.lance.collate import Batch
 from penstock.testing import plain
 from penstock.transport.codec import encode
@@ -103,6 +103,25 @@ def test_batches_that_follow_each_other_in_a_block_go_as_views_of_it() -> None:
     assert str(plain([item for _, item in got])) == str(
         [{"x": [0, 1], "a": {"y": [0, 1]}}, {"x": [2], "a": {"y": [2]}}]
     )
+
+
+def test_batches_whose_arrays_become_tensors_are_joined_as_such() -> None:
+    entries = [(0, Tensors({"x": np.arange(i), "n": np.arange(i, dtype=np.uint8), "s": ["a"] * i})) for i in (2, 3)]
+    assert all(is_batch(item) for _, item in entries)
+    packed = together(entries)
+    assert isinstance(packed, tuple) and packed[0] is dict and packed[-1] == {"x", "n"}
+    for found in (apart(sent(packed)), sent(entries)):
+        for (_, got), rows in zip(found, (2, 3), strict=True):
+            assert {name: getattr(column, "dtype", list) for name, column in got.items()} == {
+                "x": torch.int64,
+                "n": torch.uint8,
+                "s": list,
+            }
+            assert got["x"].tolist() == got["n"].tolist() == list(range(rows)) and got["s"] == ["a"] * rows
+    nested = Tensors({"x": np.arange(2), "a": {"y": torch.zeros(2)}})
+    assert not is_batch(nested)
+    [(_, one)] = sent([(0, nested)])
+    assert isinstance(one["x"], torch.Tensor) and one["a"]["y"].tolist() == [0, 0]
 
 
 def test_batches_that_arrive_share_no_memory() -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
+from penstock.core.leaving import Tensors
 from penstock.core.pipe import IterDataPipe
 from penstock.core.stream import State, Stream
 from penstock.lance._cache import cached
@@ -17,7 +18,7 @@ from penstock.lance._sharded import ShardedBatchSampler, ShardedFragmentSampler
 from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, Ranks, Scanned
 from penstock.lance.collate import Batch, know_collate
 from penstock.pipes._lance import LanceData
-from penstock.pipes._tensors_later import leaves_from
+from penstock.pipes._tensors_later import as_tensors_later, leaves_from
 from penstock.pipes.map.lance_table import LanceTable
 from penstock.pipes.mapper import Mapper
 
@@ -193,8 +194,10 @@ def _opened(dataset: Any, options: Mapping[str, Any] | None) -> LanceData:
     return LanceData(dataset, options.pop("version", None), options)
 
 
-def _columns(batch: dict[str, Any], *, one: bool) -> Any:
+def _columns(batch: Any, *, one: bool) -> Any:
     """Return a batch, or of one column the column itself; a mask of its nulls would be a second one."""
+    if type(batch) is Tensors:
+        batch = as_tensors_later(batch.columns)
     return next(iter(batch.values())) if one and len(batch) == 1 else Batch(batch)
 
 

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from penstock.core.leaving import cut
+
 __all__ = [
     "as_columns",
     "is_record_batch",
@@ -33,25 +35,22 @@ def is_record_batch(batch: Any) -> bool:
 
 def row_count(batch: Any) -> int:
     """Return how many rows a batch has. TypeError for what is no batch, ValueError for columns of different lengths."""
+    if isinstance(batch, dict):
+        lengths = [row_count(column) if isinstance(column, dict) else len(column) for column in batch.values()]
+        if len(set(lengths)) > 1:
+            each = dict(zip(batch, lengths, strict=True))
+            raise ValueError(f"the columns of a batch must have one length, but these have {each}")
+        return lengths[0] if lengths else 0
     if is_record_batch(batch):
         return int(batch.num_rows)
-    if not isinstance(batch, dict):
-        raise TypeError(
-            f"a batch of columns is expected, a dict or a pyarrow.RecordBatch, but got {type(batch).__name__}"
-        )
-    lengths = {name: row_count(column) if isinstance(column, dict) else len(column) for name, column in batch.items()}
-    if len(set(lengths.values())) > 1:
-        raise ValueError(f"the columns of a batch must have one length, but these have {lengths}")
-    return next(iter(lengths.values()), 0)
+    raise TypeError(f"a batch of columns is expected, a dict or a pyarrow.RecordBatch, but got {type(batch).__name__}")
 
 
 def sliced(batch: Any, start: int, stop: int) -> Any:
     """Return the rows from ``start`` to ``stop``: views, where the columns are no lists."""
     if is_record_batch(batch):
         return batch.slice(start, stop - start)
-    if isinstance(batch, dict):
-        return {name: sliced(column, start, stop) for name, column in batch.items()}
-    return batch[start:stop]
+    return cut(batch, slice(start, stop)) if isinstance(batch, dict) else batch[start:stop]
 
 
 def taken(batch: Any, indices: Any) -> Any:
@@ -176,18 +175,27 @@ def tensors(batch: Any) -> dict[str, Any]:
 def ready_for_tensors(batch: Any) -> dict[str, Any]:
     """Return columns as arrays of which torch can make tensors as they are; those in dicts as tensors."""
     row_count(batch)
-    return {name: tensors(one) if isinstance(one, dict) else _ready(one) for name, one in batch.items()}
+    numpy: Any = sys.modules.get("numpy")
+    array = None if numpy is None else numpy.ndarray
+    ready = {}
+    for name, column in batch.items():
+        if array is not None and isinstance(column, array):
+            ready[name] = column if _is_ready(column) else _ready(column)
+        else:
+            ready[name] = tensors(column) if isinstance(column, dict) else column
+    return ready
+
+
+def _is_ready(column: Any) -> bool:
+    dtype, flags = column.dtype, column.flags
+    return dtype.kind in "biufc" and dtype.isnative and flags.writeable and flags.c_contiguous
 
 
 def _ready(column: Any) -> Any:
-    numpy: Any = sys.modules.get("numpy")
-    if numpy is None or not isinstance(column, numpy.ndarray):
-        return column
-    dtype, flags = column.dtype, column.flags
-    if dtype.kind in "biufc" and dtype.isnative and flags.writeable and flags.c_contiguous:  # nearly all
-        return column
-    if dtype.kind in "Mm":  # as Conversion has times
-        column = column.view(numpy.int64)
+    import numpy as np
+
+    if column.dtype.kind in "Mm":  # as Conversion has times
+        column = column.view(np.int64)
     if column.dtype.kind not in "biufc":
         return column.tolist()
     if not column.dtype.isnative:

@@ -43,6 +43,7 @@ def to_leave(conversion: Conversion, torch: bool) -> Callable[[Any], dict[str, A
             return as_tensors_later(whole(batch)) if torch else whole(batch)
         columns = dict(zip(batch.schema.names, batch.columns, strict=True))
         words = {name: Words(column) for name, column in columns.items() if without_masks and _has_words(column)}
+        words = {name: column for name, column in words.items() if column.is_valid()}  # others are an error, below
         made = conversion.to_numpy(batch, names=[name for name in columns if name not in words])
         if torch:
             made = as_tensors_later({name: _counted(column) for name, column in made.items()})

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
+from penstock.core.leaving import Tensors
 from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.pipes._batches import is_record_batch, ready_for_tensors, row_count, rows_of, selected, tensors
 from penstock.pipes._nested import nested
 from penstock.pipes._table_columns import check_columns
-from penstock.pipes._tensors_later import as_tensors_later, leaves_from, to_leave
+from penstock.pipes._tensors_later import leaves_from, to_leave
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -144,7 +145,7 @@ class ToTensors(_Converter):
             arrays = to_leave(conversion, torch=True)
 
             def converted(batch: Any) -> Any:
-                return arrays(batch) if is_record_batch(batch) else as_tensors_later(ready_for_tensors(batch))
+                return arrays(batch) if is_record_batch(batch) else Tensors(ready_for_tensors(batch))
         else:
 
             def converted(batch: Any) -> Any:

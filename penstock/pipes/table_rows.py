@@ -72,7 +72,7 @@ class FeatherReader(_Rows):
                 for number in range(reader.num_record_batches):
                     batch = reader.get_batch(number)
                     yield from (batch if self.columns is None else batch.select(self.columns)).to_pylist()
-            except (pa.ArrowInvalid, KeyError) as error:
+            except (pa.ArrowException, ValueError, KeyError) as error:  # a ValueError: what is no UTF-8
                 raise DecodeError(f"{url}: {error}") from error
 
 

@@ -8,6 +8,8 @@ A message costs as much as dozens of small items, so they are sent in bundles. B
 
 Batches of columns wait for others as long as the main process has some of this worker's to take, and for `_QUICK_S`
 where they are made in less: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES`.
+They also come in bursts, as what is read is read by blocks of many. So that the loop has some left while the next block
+is being made, a worker may be further ahead with them, up to `_AHEAD_BYTES`.
 
 The second thread cannot ask the graph where it stands, as that is in the middle of an item; so what it sends has no
 state, and the main process counts how far it is behind the last one that it knows.
@@ -40,7 +42,7 @@ _short.maxstring = _short.maxother = 120
 _WAIT_S = 3e-4
 _SLOW_S = 2e-4
 _BYTES = 32 << 10
-_QUICK_S, _JOINED_BYTES, _LARGEST_JOINED = 2e-3, 1 << 20, 128 << 10
+_QUICK_S, _JOINED_BYTES, _LARGEST_JOINED, _AHEAD_BYTES = 2e-3, 1 << 20, 128 << 10, 8 << 20
 _LOOK_S = 2e-2  # how long the second thread waits for the main process to take something, and looks around
 # A state that takes longer than this (one of a step that holds thousands of items) is sent only so often that it takes
 # this share of the time.
@@ -70,12 +72,21 @@ class Outbox:
 
     Where some pipe of the graph gives its items in any order, each goes at once, with the state behind it: from an
     earlier state nobody can count up to it.
+
+    Attributes:
+        limit: how many items a worker may be ahead of the loop.
+
+    Args:
+        sender: what takes bundles to the loop.
+        limit: how many items a worker may be ahead.
+        small: how many it may be of batches that are small enough.
     """
 
-    def __init__(self, sender: Carrier, limit: int) -> None:
+    def __init__(self, sender: Carrier, limit: int, small: int = 0) -> None:
         self._sender = sender
         self._each = False
-        self._limit = max(1, limit // 2)  # so that a bundle can be on its way while another one is made
+        self._limits = limit, max(limit, small)
+        self.limit = limit
         self._lock = threading.Lock()
         self._waiting: list[tuple[int, Any]] = []
         self._tells: dict[int, Callable[[], Any]] = {}
@@ -98,10 +109,10 @@ class Outbox:
         is lost at the same place, nothing that it has made is lost with it, and the next one begins right there.
         """
         self._each = any(pipe.in_any_order for pipe in walk(graph))
-        self._alone = self._limit + 1 if careful else 0
+        self._alone = max(self._limits) + 1 if careful else 0
         with self._lock:
             self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
-            self._joins = False
+            self._joins, self.limit = False, self._limits[0]
         self._began = perf_counter()
 
     def __len__(self) -> int:
@@ -175,8 +186,12 @@ class Outbox:
             self._send_alone(entries, beside)
             raise
         each = size // len(entries)
-        self._joins = self._sender.copies and each <= _LARGEST_JOINED and is_batch(entries[0][1])
-        self._most = max(1, min(self._limit, (_JOINED_BYTES if self._joins else _BYTES) // each))
+        small = self._sender.copies and each <= _LARGEST_JOINED
+        self._joins = small and (content[0] is not entries or is_batch(entries[0][1]))
+        few, many = self._limits
+        self.limit = max(few, min(many, _AHEAD_BYTES // each)) if self._joins else few
+        # At most half of them, so that a bundle can be on its way while another one is made.
+        self._most = max(1, min(self.limit // 2, (_JOINED_BYTES if self._joins else _BYTES) // each))
 
     def _send_alone(self, entries: list[tuple[int, Any]], beside: bool) -> None:
         """Send items one by one, to find the one that cannot be sent."""

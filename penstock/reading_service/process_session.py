@@ -43,6 +43,7 @@ class ProcessSession(Session):
             without_callbacks(graph),
             {
                 "ahead": max(1, service.worker_prefetch_cnt + service.main_prefetch_cnt),
+                "small_ahead": service.small_prefetch_cnt,
                 "init_fn": service.worker_init_fn,
                 "reset_fn": service.worker_reset_fn,
             },

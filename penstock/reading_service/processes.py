@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from penstock.core.pipe import IterDataPipe
 from penstock.reading_service.base import ALONE, Place, ReadingService, Session, checked_lanes
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from penstock.core.seed_generator import SeedGenerator
 
 __all__ = ["MultiProcessingReadingService", "PrototypeMultiProcessingReadingService"]
+
+_CNT: Final = 10
+_SMALL_CNT: Final = 128
 
 
 class MultiProcessingReadingService(ReadingService):
@@ -35,6 +38,8 @@ class MultiProcessingReadingService(ReadingService):
         multiprocessing_context: ``forkserver`` (default), ``spawn`` or ``fork``. Lambdas and everything of the main
             program work under each. Workers never import the main program.
         worker_prefetch_cnt: how many items a worker may be ahead of the loop, together with ``main_prefetch_cnt``.
+            With 10 for both, as by default, it may be 128 ahead with batches of columns that are small, as long as they
+            take no more than 8 MB; they are made by blocks of many, and the loop would wait for each block.
         main_prefetch_cnt: is added to ``worker_prefetch_cnt``; torchdata counts the two apart.
         worker_init_fn: called in each worker once, with the graph and a `WorkerInfo`; may return another graph.
         worker_reset_fn: called in each worker ahead of each epoch, with the graph, a `WorkerInfo` and a
@@ -64,8 +69,8 @@ class MultiProcessingReadingService(ReadingService):
         self,
         num_workers: int = 0,
         multiprocessing_context: str | None = None,
-        worker_prefetch_cnt: int = 10,
-        main_prefetch_cnt: int = 10,
+        worker_prefetch_cnt: int = _CNT,
+        main_prefetch_cnt: int = _CNT,
         worker_init_fn: Callable[[Any, WorkerInfo], Any] | None = None,
         worker_reset_fn: Callable[[Any, WorkerInfo, SeedGenerator], Any] | None = None,
         *,
@@ -92,6 +97,7 @@ class MultiProcessingReadingService(ReadingService):
         self.multiprocessing_context = multiprocessing_context or "forkserver"
         self.worker_prefetch_cnt = worker_prefetch_cnt
         self.main_prefetch_cnt = main_prefetch_cnt
+        self.small_prefetch_cnt = _SMALL_CNT if worker_prefetch_cnt == main_prefetch_cnt == _CNT else 0
         self.worker_init_fn = worker_init_fn
         self.worker_reset_fn = worker_reset_fn
         self.lanes = checked_lanes(lanes)

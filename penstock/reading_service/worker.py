@@ -6,6 +6,7 @@ waits too long, and write down what the first one is doing, for the message in c
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import signal
@@ -42,6 +43,7 @@ __all__ = ["DISPATCHER", "main", "run"]
 DISPATCHER = -1  # the number by which the dispatching process knows itself
 
 
+_GARBAGE = 10_000  # objects until a worker looks for garbage: each time it looks at every row of what it just made
 _GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed
 
 
@@ -70,6 +72,7 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
     os.close(arena_fd)
     arena.record("starting")
     _end_with(trainer, sock)
+    gc.set_threshold(_GARBAGE)
     sender = Sender(sock, arena)
     try:
         try:
@@ -112,13 +115,12 @@ class _Worker:
         self._sender = sender
         self._info = info
         self._dispatch: Dispatch | None = None
-        self._limit: int = options["ahead"]
         self._reset_fn = options["reset_fn"]
         torch = sys.modules.get("torch")
         if torch is not None:
             torch.set_num_threads(1)
         self._graph = graph = initialized(options["init_fn"], graph, info, f"worker_init_fn of worker {info.worker_id}")
-        self._outbox = Outbox(sender, self._limit)
+        self._outbox = Outbox(sender, options["ahead"], options["small_ahead"])
         self._divided = options["init_fn"] is not None and is_divided(graph, info)
         self._recorder = Recorder(arena, self._graph, "reading")
 
@@ -211,12 +213,12 @@ class _Worker:
         """Wait until the main process is near enough; leave where it has something else to do."""
         sender, outbox = self._sender, self._outbox
         self._recorder.making = making
-        if sender.ahead + len(outbox) >= self._limit:
+        if sender.ahead + len(outbox) >= outbox.limit:
             outbox.flush()
             sender.receive(wait=False)
-            if sender.ahead >= self._limit and not sender.commands:
+            if sender.ahead >= outbox.limit and not sender.commands:
                 self._recorder.waiting("the main process")
-                sender.wait_until(lambda: sender.ahead < self._limit or sender.commands)
+                sender.wait_until(lambda: sender.ahead < outbox.limit or sender.commands)
                 self._recorder.working()
             outbox.resume()
         elif not len(outbox):

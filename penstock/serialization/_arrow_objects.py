@@ -8,6 +8,7 @@ from uuid import UUID
 
 import numpy as np
 
+from penstock.core.errors import DecodeError
 from penstock.serialization._arrow_dense import is_null, kind, plain
 from penstock.serialization._arrow_nulls import Column, of_type, settled_rows
 
@@ -23,7 +24,26 @@ def objects(array: Any) -> list[Any]:
 
 
 def texts(array: Any, column: Column) -> Result:
-    return settled_rows(objects(array), is_null(array), column, str, of_type(str, column))
+    import pyarrow as pa
+
+    try:
+        rows = objects(array)
+    except pa.ArrowException as error:
+        raise (_not_text(array, column) or error) from None
+    return settled_rows(rows, is_null(array), column, str, of_type(str, column))
+
+
+def _not_text(array: Any, column: Column) -> DecodeError | None:
+    """Return the error for the first value that is no text, if there is one."""
+    import pyarrow as pa
+
+    for index, value in enumerate(objects(array.cast(pa.large_binary()))):
+        try:
+            (value or b"").decode()
+        except UnicodeDecodeError as error:
+            row = column.row(index)
+            return DecodeError(f"column {column.name!r} ({column.type}) is no UTF-8 in row {row} of the batch: {error}")
+    return None
 
 
 def bytes_(array: Any, column: Column) -> Result:

@@ -83,9 +83,12 @@ def _found(item: object) -> list[tuple[list[str], str]]:
 
 def _joined(words: list[str]) -> str | None:
     """Return one string from which a list can be made again, None where there is none, or where pickle is as good."""
+    import numpy as np
+
     if len(set(map(id, islice(words, _SAMPLE)))) < _SAMPLE:
         return None  # few strings that come often, which pickle writes once
     if list(map(type, words)).count(str) < len(words):  # in half the time of a set of the types
         return None
     joined = _SEPARATOR.join(words)
-    return joined if joined.count(_SEPARATOR) == len(words) - 1 else None
+    data = np.frombuffer(joined.encode("utf8", "surrogatepass"), np.uint8)
+    return joined if len(data) - np.count_nonzero(data) == len(words) - 1 else None  # str.count takes ten times as long

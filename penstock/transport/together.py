@@ -12,10 +12,10 @@ or lists, and have one length in each batch.
 from __future__ import annotations
 
 import sys
-from itertools import accumulate, chain, pairwise
+from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias
 
-from penstock.core.leaving import BlockRows, Deferred, Words
+from penstock.core.leaving import BlockRows, Deferred, Tensors, Words
 
 __all__ = ["Entries", "Joined", "apart", "is_batch", "together"]
 
@@ -42,16 +42,16 @@ def together(entries: Entries) -> Entries | Joined:
         found = _columns(batch)
         if found is None:
             return entries
-        columns, kinds = found
+        here, columns, kinds = found
         if cls is None:
-            cls, names, common = type(batch), list(batch), kinds
-        elif type(batch) is not cls or kinds != common or list(batch) != names:
+            cls, names, common = type(batch), here, kinds
+        elif type(batch) is not cls or kinds != common or here != names:
             return entries
         parts.append(columns)
         rows += lengths or [len(columns[0])]
     joined = {name: _joined(column) for name, column in zip(names, zip(*parts, strict=True), strict=True)}
     tensors = {name for name, kind in zip(names, common, strict=True) if kind[0]}
-    return cls, [lane for lane, _ in entries], rows, joined, tensors
+    return dict if cls is Tensors else cls, [lane for lane, _ in entries], rows, joined, tensors
 
 
 def _batches(entries: Entries) -> list[tuple[Any, list[int]]]:
@@ -79,21 +79,24 @@ def apart(found: Entries | Joined) -> Entries:
     return [(lane, cls(zip(names, parts))) for lane, *parts in zip(lanes, *cuts)]  # noqa: B905  # all of one length
 
 
-def _columns(batch: Any) -> tuple[list[Any], list[Any]] | None:
-    """Return the columns of a batch, and what each must have in common with others; None for what is no batch."""
+def _columns(batch: Any) -> tuple[list[Any], list[Any], list[Any]] | None:
+    """Return a batch's names, its columns, and what each must have in common with others; None for what is no batch."""
     cls = type(batch)
-    if not issubclass(cls, dict) or not batch or (cls is not dict and (not _is_renamed(cls) or vars(batch))):
+    later = cls is Tensors
+    if later:
+        batch = batch.columns
+    elif not issubclass(cls, dict) or (cls is not dict and (not _is_renamed(cls) or vars(batch))):
         return None
     columns, kinds = [], []
     for value in batch.values():
-        found = _column(value)
+        found = _column(value, later)
         if found is None:
             return None
         columns.append(found[0])
         kinds.append(found[1])
-    if len(set(map(len, columns))) > 1 or len(set(map(id, batch.values()))) < len(columns):
-        return None  # columns of different lengths, or one in two places, which stays one
-    return columns, kinds
+    if len(set(map(len, columns))) != 1 or len(set(map(id, batch.values()))) < len(columns):
+        return None  # nothing, columns of different lengths, or one in two places, which stays one
+    return list(batch), columns, kinds
 
 
 def _is_renamed(cls: type) -> bool:
@@ -102,14 +105,18 @@ def _is_renamed(cls: type) -> bool:
     return not own & {"__init__", "__new__", "__setitem__", "__reduce__", "__reduce_ex__", "__getstate__", "__slots__"}
 
 
-def _column(column: Any) -> tuple[Any, tuple[Any, ...]] | None:
-    """Return a column's array or list, and what it must have in common with those that it is joined with."""
+def _column(column: Any, later: bool) -> tuple[Any, tuple[Any, ...]] | None:
+    """Return a column's array or list, and what it must have in common with those that it is joined with.
+
+    Args:
+        column: the column.
+        later: whether it becomes a tensor where it arrives, if it is an array.
+    """
     cls = type(column)
     if cls is list or cls is Words:
         return column, (False, cls)
-    later = cls is Deferred
-    if later:
-        column = column.array
+    if cls is Deferred:
+        column, later = column.array, True
     elif _is_tensor(cls):
         if not column.is_cpu or column.requires_grad or column.is_quantized or not column.is_contiguous():
             return None
@@ -138,7 +145,10 @@ def _joined(parts: tuple[Any, ...]) -> Any:
     if len(parts) == 1:
         return parts[0]
     if type(parts[0]) is list:
-        return list(chain.from_iterable(parts))
+        whole: list[Any] = []
+        for part in parts:
+            whole += part
+        return whole
     if type(parts[0]) is Words:
         return Words.joined(parts)
     import numpy as np
