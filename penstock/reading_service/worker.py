@@ -6,7 +6,6 @@ waits too long, and write down what the first one is doing, for the message in c
 
 from __future__ import annotations
 
-import gc
 import os
 import select
 import signal
@@ -43,7 +42,6 @@ __all__ = ["DISPATCHER", "main", "run"]
 DISPATCHER = -1  # the number by which the dispatching process knows itself
 
 
-_GARBAGE = 10_000  # objects until a worker looks for garbage: each time it looks at every row of what it just made
 _GRACE_S = 1.0  # how long a worker may still tidy up once its socket is closed
 
 
@@ -72,7 +70,6 @@ def run(trainer: int, sock_fd: int, arena_fd: int, payload: Any, graph_fd: int |
     os.close(arena_fd)
     arena.record("starting")
     _end_with(trainer, sock)
-    gc.set_threshold(_GARBAGE)
     sender = Sender(sock, arena)
     try:
         try:
