@@ -105,11 +105,11 @@ class Outbox:
     def begin(self, epoch: int, graph: Pipe, *, careful: bool = False) -> None:
         """Forget what waits: an epoch of that graph begins.
 
-        Where a worker was lost, as many items as that one may have been ahead go one by one (``careful``): if this one
+        Where a worker was lost, as many items as may have waited with that one go one by one (``careful``): if this one
         is lost at the same place, nothing that it has made is lost with it, and the next one begins right there.
         """
         self._each = any(pipe.in_any_order for pipe in walk(graph))
-        self._alone = max(self._limits) + 1 if careful else 0
+        self._alone = max(self._limits) // 2 + 1 if careful else 0
         with self._lock:
             self._waiting, self._tells, self._seen, self._epoch, self._most = [], {}, [], epoch, 1
             self._joins, self.limit = False, self._limits[0]
