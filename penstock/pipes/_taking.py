@@ -78,11 +78,13 @@ def taking(
         one_by_one = (take(part) for part in numbers)
         return up.onward(one_by_one, skip=lambda n: up.skip(n * width), places=places)
     waiting: deque[tuple[Sequence[Any], State]] = deque()  # what is not given yet, and the state behind it
-    here: State = None  # behind what was given last, while something waits
+    # The source's state behind what was given last; none while nothing was. Who has looked for more may have found the
+    # end, and passed over what others give until there.
+    here: list[State] = []
     at = 0  # of the block that was taken last
 
     def batches() -> Iterator[Any]:
-        nonlocal here, at
+        nonlocal at
         while True:
             rows = 0
             for part in numbers:
@@ -94,20 +96,23 @@ def taking(
                 return
             block, at = _together(rows_of, [part for part, _ in waiting]), 0
             while waiting:
-                part, here = waiting.popleft()
+                part, behind = waiting.popleft()
+                here[:] = [behind]
                 start, at = at, at + len(part)
                 yield take(part) if block is None else sliced(block, start, at)
 
     def state() -> State:
-        return here if waiting else up.state()
+        return here[0] if here else up.state()
 
     def skip(n: int) -> None:
-        nonlocal here, at
+        nonlocal at
         while waiting and n:
-            part, here = waiting.popleft()
+            part, behind = waiting.popleft()
+            here[:] = [behind]
             at += len(part)
             n -= 1
         if n:
+            here.clear()
             up.skip(n * width)
 
     running = batches()
