@@ -6,6 +6,10 @@ import io
 import os
 import pickle
 import shutil
+import subprocess
+import sys
+import tempfile
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,6 +38,7 @@ from penstock import (
     IterableWrapper,
     MultiProcessingReadingService,
     SequentialReadingService,
+    StateError,
     ThreadingReadingService,
 )
 from penstock.lance import (
@@ -48,6 +53,7 @@ from penstock.lance import (
     get_safe_loader,
     write_dataset,
 )
+from penstock.pipes.map import LanceTable
 from penstock.serialization.columns import Conversion
 from ranks import ranks
 
@@ -235,6 +241,7 @@ def test_arguments_that_make_no_sense_are_refused(uri: str) -> None:
         ({"shard_granularity": "row"}, "shard_granularity"),
         ({"rank": 1}, "world_size"),
         ({"sampler": FullScanSampler(), "samples": 3}, "sampler"),
+        ({"sampler": OwnScan(), "drop_last": True}, "drop_last"),
         ({"rank": 0, "world_size": 2, "samples": 3}, "rank"),
         ({"rank": 2, "world_size": 2}, "rank 2 of 2"),
     ):
@@ -443,6 +450,100 @@ def test_forked_workers_are_told_what_to_do(uri: str) -> None:
     del loader  # torch waits five seconds for a worker that has failed
 
 
+ALONE = """
+import sys
+from penstock.lance import LanceDataset
+assert "torch" not in sys.modules
+dataset = LanceDataset(sys.argv[1], 8)
+from torch.utils.data import ChainDataset, DataLoader, IterableDataset
+assert issubclass(LanceDataset, IterableDataset)
+print(len(list(DataLoader(dataset, batch_size=None))), isinstance(dataset + dataset, ChainDataset))
+"""
+OWN = """
+import os, sys
+import penstock.lance
+import lance
+lance.dataset(sys.argv[1])
+child = os.fork()
+if child:
+    sys.exit(os.waitpid(child, 0)[1])
+try:
+    penstock.lance.LanceDataset(sys.argv[1], 8)
+except penstock.ForkedProcess:
+    os._exit(0)
+os._exit(3)
+"""
+
+
+def test_a_data_set_that_is_made_before_torch_is_imported_is_one_for_torch(uri: str) -> None:
+    done = subprocess.run([sys.executable, "-c", ALONE, uri], capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.returncode) == ("13 True\n", 0), done.stderr
+
+
+def test_a_fork_of_a_program_that_loaded_lance_itself_is_noticed(uri: str) -> None:
+    done = subprocess.run([sys.executable, "-c", OWN, uri], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_persistent_workers_hear_of_the_epoch(uri: str) -> None:
+    dataset = LanceDataset(uri, 8, shuffle=True)
+    loader = in_workers(dataset, batch_size=None, persistent_workers=True)
+    told = []
+    for epoch in (0, 2, 0):
+        dataset.set_epoch(epoch)
+        told.append((ids(loader), ids(dataset)))
+    assert all(found == alone for found, alone in told)
+    assert told[0] == told[2] != told[1]
+
+
+def test_a_state_has_the_epoch_that_was_told() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        uri = written(Path(folder) / "a.lance")
+        dataset = LanceDataset(uri, 8, shuffle=True)
+        dataset.set_epoch(3)
+        with DataLoader2(dataset) as dl, DataLoader2(LanceDataset(uri, 8, shuffle=True)) as other:
+            dl.seed(7)
+            it = iter(dl)
+            begun = ids([next(it) for _ in range(5)])
+            other.load_state_dict(dl.state_dict())
+            rest = ids(it)
+            assert ids(other) == rest
+        assert sorted(begun + rest) == list(range(ROWS))
+
+
+PIPES: dict[str, Any] = {
+    "LanceDataset": lambda uri, version: LanceDataset(
+        uri, 8, shuffle=True, dataset_options={"version": version} if version else {}
+    ),
+    "a sampler of the user's": lambda uri, version: LanceDataset(
+        uri, 8, sampler=OwnScan(), dataset_options={"version": version} if version else {}
+    ),
+    "LanceTable": lambda uri, version: LanceTable(uri, version=version).shuffle().sharding_filter().take_rows(8),
+    "read_lance": lambda uri, version: IterableWrapper([uri]).read_lance(batch_size=8, version=version),
+    "list_fragments": lambda uri, version: (
+        IterableWrapper([uri]).list_fragments(version=version).sharding_filter().read_lance(version=version)
+    ),
+}
+
+
+@pytest.mark.parametrize("how", PIPES)
+def test_a_state_of_one_version_is_not_resumed_at_another_and_is_where_that_is_asked_for(uri: str, how: str) -> None:
+    begun = lance.dataset(uri).version
+    with DataLoader2(PIPES[how](uri, None)) as dl:
+        dl.seed(1)
+        it = iter(dl)
+        next(it)
+        state = dl.state_dict()
+        rest = ids(it)
+    lance.write_dataset(pa.table({"id": range(1000, 1200)}), uri, mode="overwrite")
+    with DataLoader2(PIPES[how](uri, None)) as dl, pytest.raises(StateError, match=rf"version.*\b{begun}\b"):
+        dl.load_state_dict(state)
+        list(dl)
+    with DataLoader2(PIPES[how](uri, begun)) as dl:
+        dl.load_state_dict(state)
+        assert ids(dl) == rest
+
+
 def test_what_is_sent_to_workers_stays_at_its_version(uri: str) -> None:
     safe, batches = SafeLanceDataset(uri), LanceDataset(uri, 50)
     sent = pickle.dumps((safe, batches))
@@ -482,6 +583,27 @@ def test_every_service_gives_the_same_batches_and_resumes_exactly(uri: str, case
             dl.load_state_dict(state)
             assert begun + ids(dl) == epochs[0]
             assert ids(dl) == epochs[1]
+
+
+def test_a_state_behind_the_last_batch_of_a_worker_is_not_behind_those_of_others(uri: str) -> None:
+    """It looks for more to take in one go, and finds the end; a slow step lets it tell its state behind each batch."""
+
+    def slow(batch: Any) -> Any:
+        time.sleep(0.002)
+        return batch
+
+    pipe = LanceDataset(uri, 8, samples=40).map(slow)
+    with DataLoader2(pipe, reading_service=ThreadingReadingService(3)) as dl, DataLoader2(pipe) as other:
+        dl.seed(1)
+        list(dl)  # behind which it is known how many rows are best taken together
+        whole, states = [], []
+        for batch in dl:
+            whole.append(batch["id"].tolist())
+            states.append(dl.state_dict())
+        assert len(whole) == 5
+        for number, state in enumerate(states):
+            other.load_state_dict(state)
+            assert [batch["id"].tolist() for batch in other] == whole[number + 1 :]
 
 
 def test_a_service_s_workers_need_no_torch_for_tensors(uri: str) -> None:
@@ -527,6 +649,18 @@ def test_workers_that_spawn_know_their_rank(uri: str) -> None:
     assert sorted(i for rank in found for batch in rank for i in batch) == list(range(ROWS))
     assert len(found[0]) == len(found[1])
     assert found == ranks.values(2, loaded, uri, {}, 0)
+
+
+def unaware(rank: int, path: str) -> int:
+    with (
+        DataLoader2(LanceDataset(path, 8)) as dl,
+        pytest.warns(UserWarning, match=f"rank {rank} of 2 reads what every"),
+    ):
+        return len(ids(dl))
+
+
+def test_a_service_that_knows_no_ranks_is_warned_of(uri: str) -> None:
+    assert ranks.values(2, unaware, uri) == [ROWS, ROWS]
 
 
 def served(rank: int, path: str, options: Any, stop: int) -> Any:
@@ -661,6 +795,19 @@ def test_rows_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
         write_dataset(IterableWrapper([{"x": 1}, {"x": 1, "y": 2}]), tmp_path / "b.lance")
     with pytest.raises(TypeError, match="sample"):
         write_dataset(IterableWrapper([1, 2]), tmp_path / "c.lance")
+
+
+def test_a_stream_of_hugging_face_s_without_features_is_written_by_the_schema(tmp_path: Path) -> None:
+    """It guesses the types of each piece of its own: of nulls alone, null."""
+
+    def rows() -> Any:
+        return ({"id": i, "n": None if i < 500 else i} for i in range(1500))
+
+    stream = datasets.IterableDataset.from_generator(rows)
+    schema = pa.schema({"id": pa.int64(), "n": pa.int32()})
+    write_dataset(stream, tmp_path / "a.lance", schema)
+    found = lance.dataset(str(tmp_path / "a.lance")).to_table()
+    assert (found.schema, found.num_rows, found["n"].null_count) == (schema, 1500, 500)
 
 
 @pytest.mark.parametrize("late", [1.5, "a"])

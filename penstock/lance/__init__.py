@@ -1,5 +1,6 @@
 """Lance's face of the pipes: its datasets for torch, its samplers, and writing, under their names."""
 
+from penstock.core.pipe import join_torch
 from penstock.lance.dataset import LanceDataset
 from penstock.lance.safe import SafeLanceDataset, get_safe_loader
 from penstock.lance.sampler import (
@@ -24,3 +25,5 @@ __all__ = [
     "get_safe_loader",
     "write_dataset",
 ]
+
+join_torch()

@@ -7,8 +7,12 @@ once, workers can take turns at them, and every rank has as many. A sampler of t
 
 from __future__ import annotations
 
+import ctypes
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import ForkingPickler
+from multiprocessing.sharedctypes import RawValue, reduce_ctype  # type: ignore[attr-defined]  # typeshed has not all
 from typing import Any, TypeAlias
 
 from penstock.core.seeds import hash_key
@@ -42,17 +46,52 @@ class Sampler(ABC):
         """Yield the rows as `pyarrow.RecordBatch` of up to ``batch_size`` rows."""
 
 
+class _Told(ctypes.Structure):
+    """What a sampler was told, in shared memory: the epoch, and how often one was told."""
+
+    _fields_ = (("epoch", ctypes.c_longlong), ("times", ctypes.c_longlong))
+
+
+ForkingPickler.register(_Told, reduce_ctype)  # as RawValue does, which is too late for a pickle that has begun
+
+
 class Planner(Sampler):
-    """A sampler that says which rows make which batch. ``set_epoch`` says which epoch the next pass is."""
+    """A sampler that says which rows make which batch. ``set_epoch`` says which epoch the next pass is.
+
+    Workers that torch's DataLoader keeps from epoch to epoch hear of it, by memory that they share with this process.
+    """
 
     rank: int = 0
     world_size: int = 1
     _seed: int = 0
-    _epoch: int = 0
+    _told: Any = None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was told last."""
+        return int(self._told.epoch) if self._told else 0
+
+    @property
+    def times_told(self) -> int:
+        """How often an epoch was told."""
+        return int(self._told.times) if self._told else 0
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next: what is random is another in each."""
-        self._epoch = epoch
+        self._told = self._told or RawValue(_Told)
+        self._told.epoch = epoch
+        self._told.times += 1
+
+    def __getstate__(self) -> dict[str, Any]:
+        if get_spawning_popen() is not None:
+            self._told = self._told or RawValue(_Told)
+            return vars(self)
+        return vars(self) | {"_told": self._told and (self._told.epoch, self._told.times)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if isinstance(self._told, tuple):
+            self._told = RawValue(_Told, *self._told)
 
     @abstractmethod
     def plan(
@@ -84,7 +123,7 @@ class Planner(Sampler):
 
     def _key(self, salt: Salt) -> tuple[int, int]:
         epoch, *more = salt or (0,)
-        return hash_key("sampler", self._seed, self._epoch + epoch, *more)
+        return hash_key("sampler", self._seed, self.epoch + epoch, *more)
 
 
 class FragmentSampler(Planner):

@@ -56,31 +56,41 @@ class Everything(Planner):
 class BatchNumbers(IterDataPipe[Any]):
     """The numbers of the rows of each batch, as a planner has them.
 
-    State: how many batches have been given.
+    State: how many batches have been given, and the epoch that the sampler was told.
     """
 
     def __init__(self, table: LanceTable, sampler: Planner, batch_size: int, drop_last: bool) -> None:
         self.table, self.sampler = table, sampler
         self.batch_size, self.drop_last = batch_size, drop_last
+        self._told_before = self._began = 0
 
     def __len__(self) -> int:
         return len(self.sampler.plan(self.table, self.batch_size, self.drop_last))
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         name = ctx.name(self)
-        plan = self._plan(ctx)
-        numbers = sequence_stream(range(len(plan)), ctx.own(self, state) or 0, lambda n: {name: n} if n else None)
+        given, epoch = ctx.own(self, state) or (0, self.sampler.epoch + self._passes(ctx))
+        plan = self._plan(ctx, epoch - self.sampler.epoch)
+        numbers = sequence_stream(range(len(plan)), given, lambda n: {name: [n, epoch]} if n or epoch else None)
         return numbers.onward((plan[number] for number in numbers.it), skip=numbers.skip)
 
     def holds(self) -> Any:
         return self.table.holds()
 
-    def _plan(self, ctx: Context) -> Batches:
+    def _passes(self, ctx: Context) -> int:
+        """Return how many passes a worker of torch's has made since the sampler was told an epoch."""
+        passes = ctx.epoch if ctx.plain else 0
+        if self._told_before != self.sampler.times_told:
+            self._told_before, self._began = self.sampler.times_told, passes
+        return passes - self._began
+
+    def _plan(self, ctx: Context, epochs: int) -> Batches:
+        """Return the batches of the sampler's epoch, or of one that is some epochs behind it."""
         sampler, ranks = self.sampler, ctx.worker.world_size
         if ranks > 1 and sampler.world_size not in (1, ranks):
             raise GraphError(f"the sampler is for {sampler.world_size} ranks, and the service has {ranks}")
         whole = not ctx.plain and (ranks > 1 or isinstance(sampler, Everything))
-        salt = (ctx.epoch,) if ctx.plain else (ctx.epoch, ctx.seed, ctx.passes)
+        salt = (epochs,) if ctx.plain else (ctx.epoch + epochs, ctx.seed, ctx.passes)
         return sampler.plan(self.table, self.batch_size, self.drop_last, whole=whole, salt=salt)
 
 
@@ -101,6 +111,7 @@ class Scanned(IterDataPipe[Any]):
         batch_readahead: int,
     ) -> None:
         self.data, self.sampler = data, sampler
+        self.version = data.version  # so that a state, which has it, fits no other
         self.options = {
             "batch_size": batch_size,
             "columns": columns,

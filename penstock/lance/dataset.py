@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
 from penstock.core.leaving import Tensors
-from penstock.core.pipe import IterDataPipe
+from penstock.core.pipe import IterDataPipe, join_torch
 from penstock.core.stream import State, Stream
 from penstock.lance._cache import cached
 from penstock.lance._planner import Planner, Sampler
@@ -97,6 +99,8 @@ class LanceDataset(IterDataPipe[Any]):
         [tensor([2, 3])]
     """
 
+    arity = 1
+
     def __init__(
         self,
         dataset: Any,
@@ -137,6 +141,8 @@ class LanceDataset(IterDataPipe[Any]):
             sampler = _SHARDED[shard_granularity or "fragment"](rank, world_size)
         if rank is not None and sampler is None:
             raise ValueError("shuffle and samples find their rank themselves: leave rank and world_size out")
+        if sampler is not None and not isinstance(sampler, Planner) and (drop_last or cache):
+            raise ValueError("a sampler of your own yields the batches: leave drop_last and cache out")
         data = dataset if isinstance(dataset, LanceData) else _opened(dataset, dataset_options)
         self.makes_tensors = to_tensor_fn is to_tensors
         form: Any = "torch" if self.makes_tensors else "arrow"
@@ -164,8 +170,14 @@ class LanceDataset(IterDataPipe[Any]):
             source = Mapper(source, _lenient(to_tensor_fn))
         self.datapipe = source
         know_collate()
+        with suppress(ImportError):  # it is one of torch's data sets, also for a program that imports torch behind this
+            import torch.utils.data  # noqa: F401
+        join_torch()
 
-    arity = 1
+    def __add__(self, other: Any) -> Any:
+        from torch.utils.data import ChainDataset
+
+        return ChainDataset([self, other])  # type: ignore[list-item]  # an IterableDataset for torch
 
     @property
     def schema(self) -> Any:
@@ -182,6 +194,13 @@ class LanceDataset(IterDataPipe[Any]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         know_collate()
+        rank, ranks = self.ranks.found()
+        if ranks > 1 and not ctx.plain and ctx.worker.world_size == 1:
+            warnings.warn(
+                f"rank {rank} of {ranks} reads what every other one does, as its reading service knows no ranks: use "
+                "DistributedReadingService, alone or ahead of another one in a SequentialReadingService",
+                stacklevel=2,
+            )
         if self.makes_tensors and leaves_from(ctx, self):
             assert ctx.outlet is not None
             tensors: Any = self.datapipe.sources[0]  # behind them columns are put together, and not looked at

@@ -60,7 +60,8 @@ def write_dataset(
     if _is_hf(data, "Dataset"):
         made = _Made(_of_dataset(data), schema or data.features.arrow_schema)
     elif _is_hf(data, "IterableDataset"):
-        made = _Made(_of_stream(data), schema or (None if data.features is None else data.features.arrow_schema))
+        features = None if data.features is None else data.features.arrow_schema
+        made = _Made(_of_stream(data, schema), schema or features)
     elif isinstance(data, (IterDataPipe, MapDataPipe)) or _is_of_items(data):
         made = _Made(_batches(iter(data), schema, batched), schema)
     else:
@@ -93,7 +94,10 @@ def _of_dataset(data: Any) -> Iterator[Any]:
         yield from arrow[low : low + _ROWS].to_batches()
 
 
-def _of_stream(data: Any) -> Iterator[Any]:
+def _of_stream(data: Any, schema: Any) -> Iterator[Any]:
+    if data.features is None:  # then it guesses the types of each piece, and joins only those that are alike
+        yield from _batches(iter(data.with_format(None)), schema, batched=False)
+        return
     for table in data.with_format("arrow").iter(_ROWS):
         yield from table.to_batches()
 

@@ -27,6 +27,10 @@ def note_lance() -> None:
         _home()
 
 
+if hasattr(os, "register_at_fork"):  # the program may load Lance itself, behind this
+    os.register_at_fork(before=note_lance)
+
+
 @cache
 def _home() -> int:
     """Return the process in which Lance was first seen; a fork of it inherits the answer."""

@@ -60,7 +60,7 @@ class FragmentLister(GroupLister):
         storage_options: dict[str, Any] | None = None,
     ) -> None:
         super().__init__(source_datapipe, groups, storage_options)
-        self.version = version
+        self._version = version
         self.versions: dict[str, int] = {}
         note_lance()
 
@@ -144,7 +144,7 @@ class LanceReader(TableReader):
         self.selection, self.pushed = checked(columns, filter)
         if batch_readahead < 1:
             raise ValueError(f"batch_readahead must be at least 1, got {batch_readahead}")
-        self.version = version
+        self._version = version
         self.versions: dict[str, int] = {}
         self.with_row_id = with_row_id
         self.batch_readahead = batch_readahead
@@ -173,7 +173,7 @@ def as_filter(condition: Any) -> Any:
 
 def _data(pipe: FragmentLister | LanceReader, url: str) -> LanceData:
     options = {"storage_options": pipe.storage_options} if pipe.storage_options else {}
-    return LanceData(url, pipe.versions.get(url, pipe.version), options)
+    return LanceData(url, pipe.versions.get(url, pipe._version), options)
 
 
 def _pinned(pipe: P) -> P:

@@ -85,6 +85,7 @@ class LanceTable(MapDataPipe[dict[str, Any]]):
         self.conversion = conversion
         options = {"storage_options": storage_options} if storage_options else {}
         self.data = dataset if isinstance(dataset, LanceData) else LanceData(dataset, version, options)
+        self.version = self.data.version  # also so that a state, which has it, fits no other
         self._rows = LanceRows(self.data, self.columns, as_filter(self.condition), with_row_id)
 
     @property
