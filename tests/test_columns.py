@@ -408,3 +408,19 @@ def test_map_batches_leaves_out_a_batch_that_its_function_refuses_where_it_may()
     with DataLoader2(pipe, bad_samples=BadSamples("skip")) as loader:
         assert [int(b["x"][0]) for b in loader] == [0, 6]
         assert loader.stats()["skipped"] == 1
+
+
+class Unseen:
+    """An object that Arrow knows nothing of."""
+
+
+@pytest.mark.parametrize(
+    "other", [[np.zeros((2, 2))] * 4, [1, "x", None, Unseen()], torch.ones(4, requires_grad=True), np.ones(4, complex)]
+)
+def test_columns_that_a_condition_does_not_name_do_not_matter(other: Any) -> None:
+    """Their names may be a part of its text."""
+    batch = {"image_id": np.arange(4, dtype=">i4"), "image": other}
+    [kept] = IterableWrapper([batch], deepcopy=False).filter_rows([("image_id", ">", 2)])
+    assert kept["image_id"].tolist() == [3]
+    with pytest.raises((TypeError, ValueError, RuntimeError, pa.ArrowException)):
+        list(IterableWrapper([batch], deepcopy=False).filter_rows([("image", ">", 2)]))

@@ -235,6 +235,8 @@ def test_words_that_are_no_utf8_are_named_and_skipped_from_workers_too(tmp_path:
     words = pa.Array.from_buffers(pa.string(), ROWS, raw.buffers())
     good = str(write(tmp_path / "good", form))
     bad = str(write(tmp_path / "bad", form, TABLE.set_column(1, "s", words)))
+    with pytest.raises(DecodeError, match="bad: .*UTF-?8"):
+        list(read([bad], form, as_="arrow").rows())
     for service in (None, MultiProcessingReadingService(1)):
         with (
             DataLoader2(read_sharded([bad], form), reading_service=service) as loader,

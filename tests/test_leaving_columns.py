@@ -74,6 +74,42 @@ def test_a_policy_for_nulls_is_followed_where_there_are_none_in_a_batch(tmp_path
         assert list(map(str, one)) == list(map(str, two))
 
 
+def test_masks_stand_beside_their_columns(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"a": [1, None], "b": [2, 3]}), path)
+    pipe = IterableWrapper([path]).sharding_filter().read_parquet(conversion=Conversion(nulls="mask"))
+    for service in (None, MultiProcessingReadingService(1)):
+        with DataLoader2(pipe, reading_service=service) as dl:
+            assert [list(batch) for batch in dl] == [["a", "a_is_null", "b", "b_is_null"]]
+
+
+def test_arrays_of_any_kind_become_the_same_in_workers(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.arange(1000))
+
+    def batch(k: int) -> dict[str, Any]:
+        rows = slice(k, k + 100)
+        return {
+            "mapped": np.load(path, mmap_mode="r")[rows],
+            "long": np.arange(100, dtype=np.longdouble),
+            "ulonglong": np.arange(100, dtype=np.ulonglong),
+            "big": np.arange(100, dtype=">i4"),
+            "every other": np.arange(200)[::2],
+            "strings": np.array(["a"] * 100),
+        }
+
+    pipe = IterableWrapper(range(0, 1000, 100)).sharding_filter().map(batch).to_tensors()
+    with DataLoader2(pipe) as one, DataLoader2(pipe, reading_service=MultiProcessingReadingService(2, lanes=1)) as two:
+        expected, found = list(one), list(two)
+    assert len(found) == len(expected) == 10
+    for got, other in zip(found, expected, strict=True):
+        assert [type(column) for column in got.values()] == [type(column) for column in other.values()]
+        assert all(same(got[name], other[name]) for name in other)
+    assert [type(column).__name__ for column in found[0].values()] == [
+        *("Tensor", "ndarray", "Tensor", "Tensor", "Tensor", "list")
+    ]
+
+
 @settings(max_examples=100, deadline=None)
 @given(words=st.lists(st.text(max_size=4)), large=st.booleans(), data=st.data())
 def test_words_arrive_as_the_list_that_they_are(words: list[str], large: bool, data: Any) -> None:

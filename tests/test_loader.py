@@ -211,3 +211,17 @@ def test_arguments_are_checked() -> None:
         MultiProcessingReadingService(1, worker_prefetch_cnt=-1)
     with pytest.warns(UserWarning, match="num_workers is 0"):
         MultiProcessingReadingService(0)
+
+
+@pytest.mark.parametrize("item", [10**5000, [10**5000, 1], {"x": 1, "y": 10**5000}], ids=["int", "list", "dict"])
+def test_what_cannot_be_looked_at_is_delivered(item: Any) -> None:
+    """The digest of what an epoch has delivered looks at items."""
+    assert list(DataLoader2(IterableWrapper([item]))) == [item]
+
+
+def test_tensors_without_numbers_at_hand_are_delivered() -> None:
+    import torch
+
+    for tensor in (torch.eye(2).to_sparse(), torch.eye(2).to_sparse_csr(), torch.ones(2, device="meta")):
+        [[got]] = [list(DataLoader2(IterableWrapper([tensor], deepcopy=False)))]
+        assert got is tensor

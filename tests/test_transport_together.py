@@ -174,6 +174,7 @@ def test_batches_that_differ_are_left_alone() -> None:
         {"x": np.arange(1, dtype=np.int32), "y": [1]},
         {"x": np.zeros((1, 2), int), "y": [1]},
         {"x": torch.arange(1), "y": [1]},
+        {np.str_("x"): np.arange(1), "y": [1]},
         {"x": np.arange(1), "y": np.arange(1)},
         Batch(x=np.arange(1), y=[1]),
     ):

@@ -11,9 +11,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pickle import PickleBuffer
-from typing import Any
+from typing import Any, Final
 
-__all__ = ["BlockRows", "Deferred", "Tensors", "Words", "as_tensor", "cut"]
+__all__ = ["BlockRows", "Deferred", "Tensors", "Words", "as_tensor", "cut", "has_tensor"]
+
+_NUMBERS: Final = frozenset("?bBhHiIlLqefdFD")  # numpy's characters of the types that torch has
 
 
 class Deferred:
@@ -54,11 +56,13 @@ class Tensors:
 
 
 def _with_tensors(columns: dict[Any, Any]) -> dict[Any, Any]:
+    return {name: as_tensor(column) if has_tensor(column) else column for name, column in columns.items()}
+
+
+def has_tensor(column: Any) -> bool:
+    """Whether something is an array of numbers that torch has a type for."""
     numpy: Any = sys.modules.get("numpy")
-    return {
-        name: as_tensor(column) if numpy is not None and type(column) is numpy.ndarray else column
-        for name, column in columns.items()
-    }
+    return numpy is not None and isinstance(column, numpy.ndarray) and column.dtype.char in _NUMBERS
 
 
 class Words:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from penstock.core.leaving import cut
+from penstock.core.leaving import cut, has_tensor
 
 __all__ = [
     "as_columns",
@@ -165,11 +165,10 @@ def _has_fields(column: Any) -> bool:
 
 def tensors(batch: Any) -> dict[str, Any]:
     """Return columns as tensors: views of arrays, copies of those that must not be written into."""
-    import numpy as np
     import torch
 
     made = ready_for_tensors(batch)
-    return {name: torch.from_numpy(one) if isinstance(one, np.ndarray) else one for name, one in made.items()}
+    return {name: torch.from_numpy(one) if has_tensor(one) else one for name, one in made.items()}
 
 
 def ready_for_tensors(batch: Any) -> dict[str, Any]:
@@ -187,8 +186,8 @@ def ready_for_tensors(batch: Any) -> dict[str, Any]:
 
 
 def _is_ready(column: Any) -> bool:
-    dtype, flags = column.dtype, column.flags
-    return dtype.kind in "biufc" and dtype.isnative and flags.writeable and flags.c_contiguous
+    flags = column.flags
+    return has_tensor(column) and column.dtype.isnative and flags.writeable and flags.c_contiguous
 
 
 def _ready(column: Any) -> Any:
@@ -198,6 +197,8 @@ def _ready(column: Any) -> Any:
         column = column.view(np.int64)
     if column.dtype.kind not in "biufc":
         return column.tolist()
+    if column.dtype.char == "Q":  # a type of its own beside uint64, which torch does not take for that
+        column = column.view(np.uint64)
     if not column.dtype.isnative:
         column = column.astype(column.dtype.newbyteorder("="))
     return column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy()

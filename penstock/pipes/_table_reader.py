@@ -27,7 +27,7 @@ from penstock.pipes._condition import Condition, as_expression, check_condition,
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_columns import FORMS, check_columns, check_same, listed_urls, span_of, wanted_schema
 from penstock.pipes._table_files import TableFile, TypelessFile, Versioned, naming
-from penstock.pipes._tensors_later import leaves_from, to_leave
+from penstock.pipes._tensors_later import checked_texts, leaves_from, to_leave
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -134,7 +134,7 @@ class _Run:
 
         def convert(rows: Any) -> Any:
             try:
-                return rows if self._convert is None else self._convert(rows)
+                return checked_texts(rows) if self._convert is None else self._convert(rows)
             except ValueError as error:
                 raise DecodeError(f"{where}: {error}") from error
 

@@ -11,13 +11,13 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from penstock.core.context import Context
-from penstock.core.leaving import Deferred, Words
+from penstock.core.leaving import Deferred, Words, has_tensor
 from penstock.core.pipe import Pipe
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
 
-__all__ = ["as_tensors_later", "leaves_from", "to_leave"]
+__all__ = ["as_tensors_later", "checked_texts", "leaves_from", "to_leave"]
 
 
 def leaves_from(ctx: Context, pipe: Pipe) -> bool:
@@ -47,16 +47,29 @@ def to_leave(conversion: Conversion, torch: bool) -> Callable[[Any], dict[str, A
         made = conversion.to_numpy(batch, names=[name for name in columns if name not in words])
         if torch:
             made = as_tensors_later({name: _counted(column) for name, column in made.items()})
-        return {name: words[name] if name in words else made.pop(name) for name in columns} | made
+        return {name: words[name] if name in words else made[name] for name in columns} if words else made
 
     return convert
 
 
 def as_tensors_later(batch: dict[str, Any]) -> dict[str, Any]:
     """Return a batch whose arrays will be tensors when it arrives."""
-    import numpy as np
+    return {name: Deferred(column) if has_tensor(column) else column for name, column in batch.items()}
 
-    return {name: Deferred(column) if isinstance(column, np.ndarray) else column for name, column in batch.items()}
+
+def checked_texts(batch: Any) -> Any:
+    """Return a record batch whose strings are UTF-8. ValueError for another: who reads files does not look at them."""
+    import pyarrow as pa
+    import pyarrow.types as types
+
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        if types.is_primitive(column.type) or (_has_words(column) and Words(column).is_valid()):
+            continue
+        try:
+            column.validate(full=True)
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"column {name!r}: {error}") from error
+    return batch
 
 
 def _has_words(column: Any) -> bool:

@@ -105,15 +105,22 @@ def _rows_of_expression(expression: Any, batch: Any) -> Any:
     while number in names:
         number += "_"
     # Those that the text may name; which of them it does only Arrow knows.
-    found = {name: _as_arrow(batch[name]) for name in names if name in text}
-    arrays = {name: column for name, column in found.items() if column is not None}
-    table = pa.table({**arrays, number: np.arange(count)})
+    arrays: dict[str, Any] = {number: pa.array(np.arange(count))}
+    wrong = None
+    for name in names:
+        if isinstance(name, str) and name in text:
+            try:
+                arrays[name] = _as_arrow(batch[name])
+            except (pa.ArrowException, TypeError, ValueError, RuntimeError) as error:
+                wrong = wrong or error  # unless the condition does not name it
+    table = pa.table({name: column for name, column in arrays.items() if column is not None})
     try:
         return table.filter(expression).column(number).to_numpy().copy()  # which can be written into
     except pa.ArrowInvalid as error:
         if "FieldRef" not in str(error):
             raise
-        raise KeyError(f"the condition {expression} needs another column than {', '.join(map(repr, names))}") from None
+        others = ", ".join(map(repr, names))
+        raise wrong or KeyError(f"the condition {expression} needs another column than {others}") from None
 
 
 def _as_arrow(column: Any) -> Any:
@@ -121,5 +128,8 @@ def _as_arrow(column: Any) -> Any:
     import pyarrow as pa
 
     if isinstance(column, (pa.Array, list)):
-        return column
-    return pa.array(column.numpy() if hasattr(column, "numpy") else column) if getattr(column, "ndim", 0) == 1 else None
+        return pa.array(column)
+    if getattr(column, "ndim", 0) != 1:
+        return None
+    column = column.numpy() if hasattr(column, "numpy") else column
+    return pa.array(column.astype(column.dtype.newbyteorder("=")))

@@ -15,7 +15,7 @@ import sys
 from itertools import accumulate, pairwise
 from typing import Any, Final, TypeAlias
 
-from penstock.core.leaving import BlockRows, Deferred, Tensors, Words
+from penstock.core.leaving import BlockRows, Deferred, Tensors, Words, has_tensor
 
 __all__ = ["Entries", "Joined", "apart", "is_batch", "together"]
 
@@ -45,7 +45,8 @@ def together(entries: Entries) -> Entries | Joined:
         here, columns, kinds = found
         if cls is None:
             cls, names, common = type(batch), here, kinds
-        elif type(batch) is not cls or kinds != common or here != names:
+            types = list(map(type, here))  # 1 == True, and is another name
+        elif type(batch) is not cls or kinds != common or here != names or list(map(type, here)) != types:
             return entries
         parts.append(columns)
         rows += lengths or [len(columns[0])]
@@ -118,9 +119,11 @@ def _column(column: Any, later: bool) -> tuple[Any, tuple[Any, ...]] | None:
     if cls is Deferred:
         column, later = column.array, True
     elif _is_tensor(cls):
-        if not column.is_cpu or column.requires_grad or column.is_quantized or not column.is_contiguous():
+        if not column.is_cpu or column.requires_grad or column.is_quantized:
             return None
         try:
+            if not column.is_contiguous():
+                return None
             column = column.numpy()
         except (TypeError, RuntimeError):  # a type that numpy has not, a conjugate view, a sparse one
             return None
@@ -130,7 +133,7 @@ def _column(column: Any, later: bool) -> tuple[Any, tuple[Any, ...]] | None:
     dtype, shape = column.dtype, column.shape
     if dtype.char not in _NUMBERS or not dtype.isnative or not shape or not column.flags.c_contiguous:
         return None
-    return column, (later, dtype.char, shape[1:])
+    return column, (later and has_tensor(column), dtype.char, shape[1:])
 
 
 def _is_tensor(cls: type) -> bool:
