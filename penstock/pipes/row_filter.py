@@ -125,6 +125,7 @@ def _rows_of_expression(expression: Any, batch: Any) -> Any:
 
 def _as_arrow(column: Any) -> Any:
     """Return a column as an array of Arrow's, None for one of several axes and for a struct."""
+    import numpy as np
     import pyarrow as pa
 
     if isinstance(column, (pa.Array, list)):
@@ -132,4 +133,6 @@ def _as_arrow(column: Any) -> Any:
     if getattr(column, "ndim", 0) != 1:
         return None
     column = column.numpy() if hasattr(column, "numpy") else column
-    return pa.array(column.astype(column.dtype.newbyteorder("=")))
+    if isinstance(column, np.ndarray) and not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
+    return pa.array(column)
