@@ -219,6 +219,7 @@ def test_what_cannot_be_looked_at_is_delivered(item: Any) -> None:
     assert list(DataLoader2(IterableWrapper([item]))) == [item]
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
 def test_tensors_without_numbers_at_hand_are_delivered() -> None:
     import torch
 
