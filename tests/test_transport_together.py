@@ -166,6 +166,12 @@ def test_what_would_not_come_out_as_it_was_is_left_alone(item: Any) -> None:
         assert together(entries) is entries
 
 
+@pytest.mark.filterwarnings("ignore:Sparse CSR tensor support is in beta")
+def test_a_tensor_in_compressed_rows_is_left_alone() -> None:
+    """It does not even tell whether it is contiguous."""
+    assert not is_batch({"x": torch.eye(3).to_sparse_csr()})
+
+
 def test_batches_that_differ_are_left_alone() -> None:
     for other in (
         {"y": [1], "x": np.arange(1)},
