@@ -526,6 +526,23 @@ PIPES: dict[str, Any] = {
 }
 
 
+def test_a_cache_is_of_the_data_set_that_is_there(uri: str, tmp_path: Path) -> None:
+    """One that is deleted and written anew has the path and the version number of the old one."""
+    folder = str(tmp_path / "cache")
+    lance.write_dataset(pa.table({"id": range(8)}), f"{uri}.new")
+    with DataLoader2(LanceDataset(f"{uri}.new", 4, cache=folder)) as dl:
+        it = iter(dl)
+        next(it)
+        state = dl.state_dict()
+        assert ids(it) == list(range(4, 8))
+    shutil.rmtree(f"{uri}.new")
+    lance.write_dataset(pa.table({"id": range(8, 16)}), f"{uri}.new")
+    assert ids(LanceDataset(f"{uri}.new", 4, cache=folder)) == list(range(8, 16))
+    lance.write_dataset(pa.table({"id": range(16, 24)}), f"{uri}.new", mode="append")
+    with DataLoader2(LanceDataset(f"{uri}.new", 4, cache=folder)) as dl, pytest.raises(StateError, match="version"):
+        dl.load_state_dict(state)
+
+
 @pytest.mark.parametrize("how", PIPES)
 def test_a_state_of_one_version_is_not_resumed_at_another_and_is_where_that_is_asked_for(uri: str, how: str) -> None:
     begun = lance.dataset(uri).version

@@ -43,7 +43,8 @@ def cached(
         folder: where the copy stays; in a folder that goes with the table, and with this process, unless given.
     """
     table = LanceTable(data, columns, filter, with_row_id=with_row_id, as_=as_, conversion=conversion)
-    made_of = repr((os.path.abspath(data.uri), data.version, columns, str(filter), with_row_id))
+    files = [file.path for fragment in data.fragments for file in fragment.data_files()]  # no two data sets have one
+    made_of = repr((os.path.abspath(data.uri), data.version, files, columns, str(filter), with_row_id))
     home = tempfile.mkdtemp(prefix="penstock-lance-") if folder is None else os.fspath(folder)
     os.makedirs(home, exist_ok=True)
     path = os.path.join(home, f"{hashlib.blake2b(made_of.encode(), digest_size=16).hexdigest()}.lance")
@@ -52,6 +53,7 @@ def cached(
     names = table.schema.names
     chosen = {name: f"`{_ROW_ID if name == '_rowid' else name}`" for name in names} if with_row_id else None
     copied = LanceTable(path, chosen, as_=as_, conversion=conversion)
+    copied.version = table.version
     copied.filtered = table.filtered  # samplers divide it as they would the source
     ids = count()
     copied.extents = [(next(ids) if start < stop else -1, start, stop) for _, start, stop in table.fragment_rows()]
