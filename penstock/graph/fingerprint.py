@@ -40,10 +40,21 @@ def fingerprint(root: Pipe) -> dict[str, Any]:
 
 
 def divided(root: Pipe) -> dict[str, Any]:
-    """Return what ranks that divide a graph must have in common: the fingerprint and the data ahead of its points."""
-    ahead = {id(p): p for point in walk(root) if point.is_sharding_point for p in walk(point)}
+    """Return what ranks that divide a graph must have in common.
+
+    That is the fingerprint and the data of what stands ahead of its points, and the data of what stands behind them.
+    """
     pipes, named = fingerprint(root), names(root)
-    return {named[key]: [*pipes.get(named[key], ()), pipe.holds()] for key, pipe in ahead.items()}
+    points = [pipe for pipe in walk(root) if pipe.is_sharding_point]
+    ahead = {id(pipe) for point in points for pipe in walk(point)}
+    found = {}
+    for pipe in walk(root):
+        name = named[id(pipe)]
+        if id(pipe) in ahead:
+            found[name] = [*pipes.get(name, ()), pipe.holds()]
+        elif any(other.is_sharding_point for other in walk(pipe)) and (held := pipe.holds()) is not None:
+            found[name] = [held]
+    return found
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -4,7 +4,9 @@ Both are computed as they are asked for, so that a plan of a billion rows takes 
 
 Ranks take turns at the batches, and must take as many steps each. Where their number does not divide that of the
 batches, the last rows are cut into smaller batches: every row is in one batch, and every rank has as many. (100 rows
-in batches of 8 are 13 batches. For 2 ranks they are 12 of 8 rows and 2 of 2.)
+in batches of 8 are 13 batches. For 2 ranks they are 12 of 8 rows and 2 of 2.) Where there are not enough rows even for
+batches of one, rows come again, as torch's DistributedSampler repeats them: a rank without a batch would let the others
+wait for ever.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import numpy as np
 
 from penstock.core.permutation import Permutation
 
-__all__ = ["Batches", "Blocks", "Order", "Picked", "Plan", "Runs", "Shuffled", "Strided"]
+__all__ = ["Batches", "Blocks", "Order", "Part", "Picked", "Plan", "Runs", "Shuffled", "Strided"]
 
 Rows: TypeAlias = "np.ndarray[Any, Any]"  # numbers of rows
 
@@ -115,43 +117,72 @@ class Shuffled:
         return self._rows.start + self._rows.step * np.array(self._order.between(low, high), np.int64)
 
 
+class Part:
+    """Of an order the rows from one place to another."""
+
+    def __init__(self, order: Order, start: int, stop: int) -> None:
+        self._order, self._start, self._count = order, start, stop - start
+
+    def __len__(self) -> int:
+        return self._count
+
+    def between(self, low: int, high: int) -> Rows:
+        return self._order.between(self._start + low, self._start + high)
+
+
 class Plan:
     """The batches that an order makes.
 
     Args:
         order: of the rows.
         batch_size: rows per batch.
-        steps: how many batches there must be, if the rows suffice: where other ranks have as many rows, or one more.
+        steps: how many batches there are at least: as many as other ranks have. With ``drop_last``: at most.
         ranks: how many take turns at the batches.
         drop_last: leave out what would make batches shorter.
+        others: rows that are given, one by one, where ``order`` has none and there must be batches.
     """
 
     def __init__(
-        self, order: Order, batch_size: int, *, steps: int | None = None, ranks: int = 1, drop_last: bool = False
+        self,
+        order: Order,
+        batch_size: int,
+        *,
+        steps: int | None = None,
+        ranks: int = 1,
+        drop_last: bool = False,
+        others: Order | None = None,
     ) -> None:
         self._order, self._size = order, batch_size
+        self._again = order if len(order) or others is None else others
+        self._tail: list[tuple[int, int]] = []
+        self._repeated = 0
         rows = len(order)
         if drop_last:
             full = rows // batch_size
             self._full = full // ranks * ranks if steps is None else min(full, steps)
-            self._tail: list[tuple[int, int]] = []
             return
         needed = -(-rows // batch_size)
-        count = max(needed, min(rows, -(-needed // ranks) * ranks if steps is None else steps))
+        wanted = -(-needed // ranks) * ranks if steps is None else max(needed, steps)
+        count = min(rows, wanted)
+        self._repeated = wanted - count
         spare = (rows - count) // (batch_size - 1) if batch_size > 1 else rows
         self._full = max(0, min(rows // batch_size, spare, count))
         ends = np.linspace(self._full * batch_size, rows, count - self._full + 1).astype(int).tolist()
         self._tail = list(pairwise(ends))
 
     def __len__(self) -> int:
-        return self._full + len(self._tail)
+        return self._full + len(self._tail) + self._repeated
 
     def __getitem__(self, number: int) -> Rows:
         if not 0 <= number < len(self):
             raise IndexError(f"there are {len(self)} batches, and number {number} is asked for")
         if number < self._full:
             return self._order.between(number * self._size, (number + 1) * self._size)
-        return self._order.between(*self._tail[number - self._full])
+        number -= self._full
+        if number < len(self._tail):
+            return self._order.between(*self._tail[number])
+        place = (number - len(self._tail)) % len(self._again)
+        return self._again.between(place, place + 1)
 
 
 class Picked:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from penstock.core.permutation import Permutation
-from penstock.lance._plan import Batches, Blocks, Order, Picked, Plan, Runs, Shuffled, Strided
+from penstock.lance._plan import Batches, Blocks, Order, Part, Picked, Plan, Runs, Shuffled, Strided
 from penstock.lance._planner import FragmentSampler, Planner, Salt
 from penstock.pipes._own_share import torch_rank
 from penstock.pipes.map.lance_table import LanceTable
@@ -30,10 +30,11 @@ class _Sharded(Planner):
 
 
 class ShardedFragmentSampler(_Sharded, FragmentSampler):
-    """Reads every ``world_size``-th fragment, from number ``rank`` on.
+    """Reads every ``world_size``-th fragment, from number ``rank`` on. All ranks have as many batches.
 
-    Ranks then have as many rows as their fragments; where they must take as many steps each, take
-    `ShardedBatchSampler`, or no sampler.
+    Each row is read by one rank. Ranks have the rows of their fragments; who has fewer than another has smaller
+    batches. Where there are too few fragments for that, or with a filter too few rows in some, each rank reads one run
+    of all rows instead, all of them as long. Where there are fewer rows than ranks, some come again.
 
     Args:
         rank: of this process.
@@ -64,9 +65,14 @@ class ShardedFragmentSampler(_Sharded, FragmentSampler):
     ) -> Batches:
         extents = [(start, stop) for _, start, stop in table.fragment_rows()]
         order = self._order(len(extents), salt)
-        if not whole:
-            order = order[self.rank :: self.world_size]
-        return Plan(Runs([extents[number] for number in order]), batch_size, drop_last=drop_last)
+        every = Runs([extents[number] for number in order])
+        if whole:
+            return Plan(every, batch_size, drop_last=drop_last)
+        of_ranks = [Runs([extents[n] for n in order[rank :: self.world_size]]) for rank in range(self.world_size)]
+        most, least = (pick(map(len, of_ranks)) for pick in (max, min))
+        if least < -(-most // batch_size):  # not a row of each rank for each step
+            return _run_of_rank(self, every, batch_size, drop_last)
+        return _of_rank(of_ranks[self.rank], batch_size, most, least, drop_last, every)
 
     def _order(self, count: int, salt: Salt) -> Sequence[int]:
         return Permutation(count, self._key(salt)).between(0, count) if self._randomize else range(count)
@@ -76,8 +82,8 @@ class ShardedBatchSampler(_Sharded):
     """Reads every ``world_size``-th batch of rows, from number ``rank`` on. All ranks have as many batches.
 
     Each row is read by one rank. Where the number of batches is none that ``world_size`` divides, the last ones are
-    smaller (batches of one row cannot be: some ranks have one more then). With a filter, a rank has every
-    ``world_size``-th of the rows that pass.
+    smaller; where there are not even enough rows for batches of one, up to ``world_size - 1`` rows come again. With a
+    filter, a rank has every ``world_size``-th of the rows that pass.
 
     Args:
         rank: of this process.
@@ -108,7 +114,8 @@ class ShardedBatchSampler(_Sharded):
         if by_row and not whole:
             mine = range(self.rank, rows, self.world_size)
             order = Shuffled(mine, key) if self._randomize else Strided(mine)
-            return _of_rank(order, batch_size, rows, self.world_size, drop_last)
+            most, least = -(-rows // self.world_size), rows // self.world_size
+            return _of_rank(order, batch_size, most, least, drop_last, Strided(range(rows)))
         if self._randomize:
             order = Shuffled(range(rows), key) if by_row else Blocks(rows, batch_size, key)
         if whole:
@@ -180,19 +187,23 @@ class ShardedFixedBatchSampler(ShardedBatchSampler):
         return self._plan(self._total_num_rows, max(1, self._batch_size), drop_last=False, salt=())
 
     def _plan(self, rows: int, batch_size: int, drop_last: bool, salt: Salt) -> Batches:
-        rank, world = self.rank, self.world_size
-        mine = range(rank * rows // world, (rank + 1) * rows // world)
-        plan = _of_rank(Strided(mine), batch_size, rows, world, drop_last)
+        plan = _run_of_rank(self, Strided(range(rows)), batch_size, drop_last)
         if not self._randomize:
             return plan
         return Picked(plan, Permutation(len(plan), self._key(salt)).between(0, len(plan)))
 
 
-def _of_rank(order: Order, batch_size: int, rows: int, world_size: int, drop_last: bool) -> Plan:
-    """Return a rank's own plan, where no rank has two rows more than another: all take as many steps."""
-    most, least = -(-rows // world_size), rows // world_size
+def _run_of_rank(sampler: Planner, every: Order, batch_size: int, drop_last: bool) -> Plan:
+    """Return a rank's own plan: of all rows one run, as long on every rank."""
+    rank, world, rows = sampler.rank, sampler.world_size, len(every)
+    mine = Part(every, rank * rows // world, (rank + 1) * rows // world)
+    return _of_rank(mine, batch_size, -(-rows // world), rows // world, drop_last, every)
+
+
+def _of_rank(order: Order, batch_size: int, most: int, least: int, drop_last: bool, every: Order) -> Plan:
+    """Return a rank's own plan, as long as that of the rank that has most rows, or with ``drop_last`` least."""
     steps = least // batch_size if drop_last else -(-most // batch_size)
-    return Plan(order, batch_size, steps=steps, drop_last=drop_last)
+    return Plan(order, batch_size, steps=steps, drop_last=drop_last, others=every)
 
 
 def _initialized() -> tuple[int, int]:

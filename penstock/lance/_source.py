@@ -26,15 +26,15 @@ class Ranks:
     """
 
     def __init__(self, *, detect: bool) -> None:
-        self._detect = detect
+        self.detect = detect
         self._found = torch_rank() if detect else None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_detect": self._detect, "_found": self._found or (torch_rank() if self._detect else None)}
+        return {"detect": self.detect, "_found": self._found or (torch_rank() if self.detect else None)}
 
     def found(self) -> tuple[int, int]:
         """Return the rank and how many there are."""
-        return self._found or (torch_rank() if self._detect else None) or (0, 1)
+        return self._found or (torch_rank() if self.detect else None) or (0, 1)
 
 
 class Everything(Planner):

@@ -8,12 +8,16 @@ others to add to; ours are `Batch`, which stays as it is, and `Row`, of which ma
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from typing import Any, overload
+from collections.abc import Callable, Mapping, Sequence
+from itertools import groupby
+from typing import Any, TypeAlias, overload
 
 from penstock.pipes._batches import joined
 
 __all__ = ["Batch", "Row", "Rows", "know_collate"]
+
+
+Convert: TypeAlias = Callable[[Any], dict[str, Any]]
 
 
 class Batch(dict[str, Any]):
@@ -21,7 +25,27 @@ class Batch(dict[str, Any]):
 
 
 class Row(dict[str, Any]):
-    """The values of a row, by name."""
+    """The values of a row, by name.
+
+    It knows what it was made from, for where many are collated: one by one, a column of vectors would become as many
+    tensors as a vector has numbers, and floats would become doubles. A copy knows nothing of that.
+
+    Args:
+        values: by name.
+        source: the record batch that has this row alone, and what makes it columns.
+    """
+
+    def __init__(self, values: Mapping[str, Any], source: tuple[Any, Convert] | None = None) -> None:
+        super().__init__(values)
+        self.source = source
+
+    def as_read(self) -> list[str]:
+        """Return the columns that are still as they were read."""
+        read = self.source[0].to_pylist()[0] if self.source is not None else {}
+        return [name for name, value in read.items() if name in self and _is_same(self[name], value)]
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Row, (dict(self),)
 
 
 class Rows(Sequence[Row]):
@@ -32,7 +56,7 @@ class Rows(Sequence[Row]):
         convert: makes it columns.
     """
 
-    def __init__(self, batch: Any, convert: Any) -> None:
+    def __init__(self, batch: Any, convert: Convert) -> None:
         self._batch, self._convert = batch, convert
 
     def __len__(self) -> int:
@@ -48,7 +72,8 @@ class Rows(Sequence[Row]):
         here = index + len(self) if index < 0 else index
         if not 0 <= here < len(self):
             raise IndexError(f"there are {len(self)} rows, and number {index} is asked for")
-        return Row(self._batch.slice(here, 1).to_pylist()[0])
+        batch = self._batch.slice(here, 1)
+        return Row(batch.to_pylist()[0], (batch, self._convert))
 
     def columns(self) -> Batch:
         """Return the rows as columns."""
@@ -72,4 +97,28 @@ def _rows(rows: Any, *, collate_fn_map: Any = None) -> Any:
         return rows.columns()
     from torch.utils.data import default_collate
 
-    return default_collate([dict(row) for row in rows])
+    names = set.intersection(*(set(row.as_read()) for row in rows))
+    columns = _as_columns(rows, [name for name in rows[0] if name in names]) if names else {}
+    changed = {name: default_collate([row[name] for row in rows]) for name in rows[0] if name not in names}
+    if not changed:
+        return columns
+    columns |= changed
+    return {name: columns.pop(name) for name in rows[0]} | columns  # masks of nulls come last then
+
+
+def _as_columns(rows: Sequence[Row], names: list[str]) -> dict[str, Any]:
+    """Return some columns of rows that came one by one, maybe from several data sets."""
+    import pyarrow as pa
+
+    parts = []
+    sources = [row.source for row in rows if row.source is not None]
+    for (convert, _), same in groupby(sources, lambda source: (source[1], source[0].schema)):
+        parts.append(convert(pa.concat_batches([batch.select(names) for batch, _ in same])))
+    return dict(joined(parts))
+
+
+def _is_same(now: Any, read: Any) -> bool:
+    """Tell whether a value is the one that was read; nan is itself, and what is in a list may be anything by now."""
+    if type(now) is not type(read):
+        return False
+    return bool(now == read) if isinstance(now, (bytes, str)) else repr(now) == repr(read)

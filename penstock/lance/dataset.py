@@ -15,6 +15,7 @@ from penstock.core.leaving import Tensors
 from penstock.core.pipe import IterDataPipe, join_torch
 from penstock.core.stream import State, Stream
 from penstock.lance._cache import cached
+from penstock.lance._noted import Noted, different, says_version
 from penstock.lance._planner import Planner, Sampler
 from penstock.lance._sharded import ShardedBatchSampler, ShardedFragmentSampler
 from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, Ranks, Scanned
@@ -54,7 +55,8 @@ class LanceDataset(IterDataPipe[Any]):
     It is an ``IterableDataset`` for torch's ``DataLoader`` (``batch_size=None``, or as it is), and a pipe for
     `DataLoader2`. Workers and, unless a sampler says otherwise, ranks of torch.distributed take turns at the batches:
     each row comes once, and each rank takes as many steps. The order does not depend on the number of workers. It is
-    pinned: what is written to the data set later is not seen.
+    pinned: what is written to the data set later is not seen. Ranks of a process group read one version, the one that
+    the first of them found.
 
     Args:
         dataset: a path or URI, or an opened `lance.LanceDataset`.
@@ -83,6 +85,7 @@ class LanceDataset(IterDataPipe[Any]):
     Raises:
         ValueError: a number that is too small; no such ``shard_granularity``; options that exclude each other.
         FileNotFoundError: there is no such data set, or no such version of it.
+        RankError: another rank has opened another version, where it is said which, or ahead of the process group.
         DecodeError: there is no such column; (when run) what is wrong with the data.
         ForkedProcess: (when run) this is a forked worker: use spawn or forkserver.
 
@@ -143,7 +146,11 @@ class LanceDataset(IterDataPipe[Any]):
             raise ValueError("shuffle and samples find their rank themselves: leave rank and world_size out")
         if sampler is not None and not isinstance(sampler, Planner) and (drop_last or cache):
             raise ValueError("a sampler of your own yields the batches: leave drop_last and cache out")
-        data = dataset if isinstance(dataset, LanceData) else _opened(dataset, dataset_options)
+        self.ranks = Ranks(detect=auto_detect_rank and sampler is None)
+        share = None if self.ranks.detect else getattr(sampler, "world_size", 1)
+        random = (samples, shuffle, seed, type(sampler).__name__)
+        made_of = (columns, str(filter), batch_size, drop_last, with_row_id, *random)
+        data, self._noted = _opened(dataset, dict(dataset_options or {}), made_of, share)
         self.makes_tensors = to_tensor_fn is to_tensors
         form: Any = "torch" if self.makes_tensors else "arrow"
         if cache:
@@ -152,7 +159,6 @@ class LanceDataset(IterDataPipe[Any]):
             table = LanceTable(data, columns, filter, with_row_id=with_row_id, as_=form, conversion=conversion)
         self.table = table
         self.batch_size = batch_size
-        self.ranks = Ranks(detect=auto_detect_rank and sampler is None)
         self.sampler = Everything(self.ranks, samples, shuffle, seed) if sampler is None else sampler
         source: IterDataPipe[Any]
         if isinstance(self.sampler, Planner):
@@ -194,6 +200,7 @@ class LanceDataset(IterDataPipe[Any]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         know_collate()
+        self._noted.check()
         rank, ranks = self.ranks.found()
         if ranks > 1 and not ctx.plain and ctx.worker.world_size == 1:
             warnings.warn(
@@ -208,9 +215,17 @@ class LanceDataset(IterDataPipe[Any]):
         return ctx.build(self.datapipe, state, holes=True)
 
 
-def _opened(dataset: Any, options: Mapping[str, Any] | None) -> LanceData:
-    options = dict(options or {})
-    return LanceData(dataset, options.pop("version", None), options)
+def _opened(dataset: Any, options: dict[str, Any], made_of: Any, ranks: int | None) -> tuple[LanceData, Noted]:
+    """Open a data set, at the version that the ranks have agreed on, unless it is said which."""
+    is_said = says_version(dataset, options)
+    data = LanceData(dataset, options.pop("version", None), options)
+    noted = Noted(data.uri, made_of, ranks)
+    version = noted.version(data.version)
+    if version != data.version:
+        if is_said:
+            raise different(data.uri, data.version, version)
+        data = LanceData(dataset, version, options)
+    return data, noted
 
 
 def _columns(batch: Any, *, one: bool) -> Any:

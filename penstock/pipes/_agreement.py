@@ -33,6 +33,7 @@ from __future__ import annotations
 
 import threading
 import time
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
@@ -88,6 +89,7 @@ class Agreed(Wish, Generic[T]):
         self._last: Any = None
         self._ended = self._over = self._closed = False
         self._gave_up = False  # others came too late
+        self._in_vain = NEVER  # a rank that has items, where another has none, so that none gives any
         self._error: BaseException | None = None  # why it ends, if not because there is no more
         self._own: BaseException | None = None  # what this rank's source raised
         self._ahead = channel.learned or _READ_AHEAD_AT_FIRST
@@ -145,6 +147,13 @@ class Agreed(Wish, Generic[T]):
     def _raise(self) -> None:
         self._stop()
         error, self._error = self._error, None
+        vain, self._in_vain = self._in_vain, NEVER
+        if error is None and vain != NEVER:
+            warnings.warn(
+                f"no rank gives anything in this epoch: rank {vain} could, but another rank has nothing, and with "
+                "policy='shortest' all stop there. With policy='longest' that one would repeat what others have",
+                stacklevel=2,
+            )
         if error is not None:
             try:
                 raise error
@@ -255,6 +264,8 @@ class Agreed(Wish, Generic[T]):
                 self._error = self._own or RankError(f"rank {failed} failed at its item {can}: {said}")
             elif over:
                 self._agreed, self._over = abs(end), True
+                if not end:
+                    self._in_vain = donor
             else:
                 self._agreed = can
             if different is not None:

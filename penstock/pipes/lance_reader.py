@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from penstock.core.pipe import IterDataPipe
 from penstock.core.registry import functional_datapipe
+from penstock.core.walk import walk
 from penstock.pipes._condition import Condition, as_expression, check_condition
 from penstock.pipes._group_lister import GroupLister, count_of_groups
 from penstock.pipes._lance import LanceData, note_lance
@@ -70,6 +71,9 @@ class FragmentLister(GroupLister):
     def frozen(self) -> FragmentLister:
         return _pinned(self)
 
+    def holds(self) -> Any:
+        return list(self.versions.values()) or None
+
     def found(self, url: str) -> tuple[int, Any]:
         count = len(_data(self, url).fragments)
         return count, range(count)
@@ -83,8 +87,9 @@ class LanceReader(TableReader):
     from its first row to the last; or the spans of ``list_fragments``, which can be shuffled and dealt to workers. No
     batch has rows of two fragments: ``rebatch`` makes batches of exactly one size.
 
-    Data sets that a list names are read at one version: where workers read, the one that there was when they began. To
-    take rows by number, in any order, there is `penstock.pipes.map.LanceTable`.
+    Data sets that a list names are read at one version: where workers read, the one that there was when they began; a
+    rank that has begun with another version than rank 0 is told so, by a RankError. To take rows by number, in any
+    order, there is `penstock.pipes.map.LanceTable`.
 
     Args:
         source_datapipe: paths or URIs, or spans: ``(uri, first, stop)``.
@@ -153,6 +158,9 @@ class LanceReader(TableReader):
     def frozen(self) -> LanceReader:
         return _pinned(self)
 
+    def holds(self) -> Any:
+        return list(self.versions.values()) or None
+
     def opened(self, url: str, patient: Callable[[Any], Any], footer: Any) -> LanceFile:
         data = footer or _data(self, url)
         return LanceFile(data, self.selection, as_filter(self.pushed), self.with_row_id, self.batch_readahead)
@@ -177,8 +185,12 @@ def _data(pipe: FragmentLister | LanceReader, url: str) -> LanceData:
 
 
 def _pinned(pipe: P) -> P:
-    """Return a copy that reads each listed data set at the version that it has now."""
-    found = {url: _data(pipe, url).version for url in listed_urls(pipe.source_datapipe)}
+    """Return a copy that reads each listed data set at one version: that of who lists its fragments, or of now."""
+    listed: dict[str, int] = {}
+    for other in walk(pipe.source_datapipe):
+        if isinstance(other, FragmentLister) and other._version == pipe._version:
+            listed.update(other.versions)
+    found = {url: listed.get(url) or _data(pipe, url).version for url in listed_urls(pipe.source_datapipe)}
     if found == pipe.versions:
         return pipe
     new = copy.copy(pipe)
