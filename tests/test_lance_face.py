@@ -357,6 +357,30 @@ def test_a_cache_serves_all_passes_also_behind_one_that_was_left_early(
     assert len(os.listdir(tmp_path / "kept")) == 1
 
 
+@pytest.mark.parametrize(
+    "how", [{}, {"shuffle": True}, {"cache": True}, {"cache": True, "filter": "id % 2 = 1"}], ids=str
+)
+@pytest.mark.parametrize("with_row_id", [False, True])
+@pytest.mark.parametrize("columns", [["a.b", "_rowid"], ["_rowid", "id", "a.b"], ["id", "a.b", "two words", "_own"]])
+def test_parts_of_structs_and_row_ids_are_columns_like_others(
+    tmp_path: Path, columns: list[str], with_row_id: bool, how: Any
+) -> None:
+    path = str(tmp_path / "a.lance")
+    numbers = list(range(20))
+    content = {"id": numbers, "a": [{"b": i, "c": str(i)} for i in numbers], "two words": numbers, "_own": numbers}
+    table = lance.write_dataset(pa.table(content), path, max_rows_per_file=7)
+    row_ids = table.to_table(columns=["_rowid"])["_rowid"].to_pylist()
+    found: dict[str, list[int]] = {}
+    for batch in LanceDataset(path, 6, columns=columns, with_row_id=with_row_id, **how):
+        for name, column in batch.items():
+            found.setdefault(name, []).extend(column.tolist())
+    assert list(found) == columns + ["_rowid"] * (with_row_id and "_rowid" not in columns)
+    own = found["a.b"]
+    assert sorted(own) == (numbers[1::2] if "filter" in how else numbers)
+    for name, values in found.items():
+        assert values == ([row_ids[i] for i in own] if name == "_rowid" else own)
+
+
 # ------------------------------------------------------------------------------------------------------------- samplers
 
 

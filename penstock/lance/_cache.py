@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["cached"]
 
-_ROW_ID = "_rowid_of_source"
+_OTHERWISE = "__column_"
 
 
 def cached(
@@ -44,14 +44,14 @@ def cached(
     """
     table = LanceTable(data, columns, filter, with_row_id=with_row_id, as_=as_, conversion=conversion)
     files = [file.path for fragment in data.fragments for file in fragment.data_files()]  # no two data sets have one
-    made_of = repr((os.path.abspath(data.uri), data.version, files, columns, str(filter), with_row_id))
+    kept = _kept_as(table)
+    made_of = repr((os.path.abspath(data.uri), data.version, files, columns, str(filter), list(kept.items())))
     home = tempfile.mkdtemp(prefix="penstock-lance-") if folder is None else os.fspath(folder)
     os.makedirs(home, exist_ok=True)
     path = os.path.join(home, f"{hashlib.blake2b(made_of.encode(), digest_size=16).hexdigest()}.lance")
     if not os.path.exists(path):
         _copy(table, path)
-    names = table.schema.names
-    chosen = {name: f"`{_ROW_ID if name == '_rowid' else name}`" for name in names} if with_row_id else None
+    chosen = {name: f"`{stored}`" for name, stored in kept.items()} if any(a != b for a, b in kept.items()) else None
     copied = LanceTable(path, chosen, as_=as_, conversion=conversion)
     copied.version = table.version
     copied.filtered = table.filtered  # samplers divide it as they would the source
@@ -62,6 +62,12 @@ def cached(
     return copied
 
 
+def _kept_as(table: LanceTable) -> dict[str, str]:
+    """Return what each column is called in the copy, where it may not have its own name: ``_rowid``, ``a.b``."""
+    names = table.schema.names
+    return {name: f"{_OTHERWISE}{i}" if name.startswith("_") or "." in name else name for i, name in enumerate(names)}
+
+
 def _copy(table: LanceTable, path: str) -> None:
     """Write a table's rows to another data set, fragment by fragment; it is there whole or not at all."""
     import lance
@@ -69,7 +75,7 @@ def _copy(table: LanceTable, path: str) -> None:
 
     making = f"{path}.{os.getpid()}"
     shutil.rmtree(making, ignore_errors=True)
-    fields = [field.with_name(_ROW_ID) if field.name == "_rowid" else field for field in table.schema]
+    fields = [field.with_name(name) for field, name in zip(table.schema, _kept_as(table).values(), strict=True)]
     schema = pa.schema(fields, table.schema.metadata)
 
     def batches(start: int, stop: int) -> Iterator[Any]:

@@ -21,7 +21,7 @@ class LanceRows:
 
     def __init__(self, data: LanceData, columns: Any, condition: Any, with_row_id: bool) -> None:
         self._data, self._columns, self._condition = data, columns, condition
-        self._with_row_id = with_row_id
+        self._with_row_id = with_row_id = with_row_id and "_rowid" not in (columns or ())
         self.schema = projected(data, columns, with_row_id)
         self._blobs = [name for name in self.schema.names if _is_blob(data.dataset.schema, name)]
         self._lock = threading.RLock()
@@ -112,6 +112,10 @@ class LanceRows:
         import pyarrow as pa
 
         dataset, columns = self._data.dataset, self._columns
+        if isinstance(columns, list) and set(columns) - set(
+            dataset.schema.names
+        ):  # of a struct, say; taking gives it whole
+            columns = {name: name if "." in name else f"`{name}`" for name in columns}
         if self._with_row_id:
             names = dataset.schema.names if columns is None else columns
             columns = {**names, "_rowid": "_rowid"} if isinstance(names, dict) else [*names, "_rowid"]
