@@ -85,4 +85,5 @@ def check_same(url: str, found: Any, first: str | None, wanted: Any) -> None:
         if name in types and types[name] != kind
     ]
     said = ", ".join([*less, *changed, *more][:20])
-    raise DecodeError(f"{url} has other columns than {first}, the first file: {said}; name `columns`")
+    instead = "; name the `columns` that they have in common" if len(less) + len(changed) < len(others) else ""
+    raise DecodeError(f"{url} has other columns than {first}, the first file: {said}{instead}")

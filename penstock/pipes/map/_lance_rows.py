@@ -23,6 +23,7 @@ class LanceRows:
         self._data, self._columns, self._condition = data, columns, condition
         self._with_row_id = with_row_id = with_row_id and "_rowid" not in (columns or ())
         self.schema = projected(data, columns, with_row_id)
+        self._taken = _to_take(columns, data.dataset.schema.names, with_row_id)
         self._blobs = [name for name in self.schema.names if _is_blob(data.dataset.schema, name)]
         self._lock = threading.RLock()
         self._count: int | None = None
@@ -111,16 +112,9 @@ class LanceRows:
     def _picked(self, rows: Any) -> Any:
         import pyarrow as pa
 
-        dataset, columns = self._data.dataset, self._columns
-        if isinstance(columns, list) and set(columns) - set(
-            dataset.schema.names
-        ):  # of a struct, say; taking gives it whole
-            columns = {name: name if "." in name else f"`{name}`" for name in columns}
-        if self._with_row_id:
-            names = dataset.schema.names if columns is None else columns
-            columns = {**names, "_rowid": "_rowid"} if isinstance(names, dict) else [*names, "_rowid"]
+        dataset = self._data.dataset
         order = rows.argsort(kind="stable")
-        table = dataset.take(rows[order].tolist(), columns=columns).take(pa.array(order.argsort()))
+        table = dataset.take(rows[order].tolist(), columns=self._taken).take(pa.array(order.argsort()))
         for name in self._blobs:  # of which it has the places only
             table = table.set_column(
                 table.schema.get_field_index(name), self.schema.field(name), [self._read(name, rows)]
@@ -136,6 +130,15 @@ class LanceRows:
         files = self._data.dataset.take_blobs(name, indices=each.tolist())
         found = [None if file is None else file.readall() for file in files]
         return pa.array([found[i] for i in back], self.schema.field(name).type)
+
+
+def _to_take(columns: Any, names: list[str], with_row_id: bool) -> Any:
+    """Return the columns as `take` wants them: of part of a struct it gives the struct, and row ids only if named."""
+    if isinstance(columns, list) and set(columns) - set(names):
+        columns = {name: name if "." in name else f"`{name}`" for name in columns}
+    if not with_row_id:
+        return columns
+    return {**columns, "_rowid": "_rowid"} if isinstance(columns, dict) else [*(columns or names), "_rowid"]
 
 
 def _is_blob(schema: Any, name: str) -> bool:
