@@ -149,6 +149,30 @@ def test_a_schema_gives_types_and_the_rest_is_found(tmp_path: Path, kind: str) -
         assert batch["y"].dtype == torch.float64
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [
+        (["1", "18446744073709551615"], "uint64"),
+        (["9223372036854775807", "-5"], "int64"),
+        (["9223372036854775808"], "uint64"),
+        (["-1", "18446744073709551615"], "float64"),
+        (["1.5", "18446744073709551615"], "float64"),
+        (["1e19", "2"], "float64"),
+        (["18446744073709551616"], "float64"),
+    ],
+)
+def test_integers_that_an_int64_cannot_hold_stay_integers(
+    tmp_path: Path, kind: str, values: list[str], dtype: str
+) -> None:
+    line = "{}" if kind == "csv" else '{{"x": {}}}'
+    text = "\n".join([*(["x"] if kind == "csv" else []), *map(line.format, values)])
+    (batch,) = pipe(kind, write(tmp_path / "a", kind, text.encode()))
+    assert batch["x"].dtype == dtype
+    if dtype != "float64":
+        assert batch["x"].tolist() == list(map(int, values))
+
+
 @pytest.mark.parametrize(
     ("options", "error"),
     [

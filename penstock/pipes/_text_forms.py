@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Protocol
 
 from penstock.pipes._record_ends import RecordEnds
 
-__all__ = ["TextForm", "as_batch", "check_block_bytes", "fields_of", "types_of"]
+__all__ = ["TextForm", "as_batch", "check_block_bytes", "fields_of", "types_found", "types_of"]
 
 
 class TextForm(Protocol):
@@ -58,6 +59,29 @@ def as_batch(table: Any, names: Sequence[str]) -> Any:
     """Return a table's columns as one record batch, None where it has no rows."""
     batches = table.select(names).combine_chunks().to_batches()
     return batches[0] if batches and batches[0].num_rows else None
+
+
+def types_found(table: Any, given: Collection[str], read: Callable[[dict[str, Any]], Any]) -> list[tuple[str, Any]]:
+    """Return the names and types of a table's columns. Integers that an int64 cannot hold are uint64, if that can.
+
+    pyarrow makes them floats, which are not exact.
+
+    Args:
+        table: as pyarrow read it.
+        given: columns whose types the user gave.
+        read: reads it again, with other types.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = []
+    for name, column in zip(table.schema.names, table.columns, strict=True):
+        kind = column.type
+        if kind == pa.float64() and name not in given and (pc.max(column).as_py() or 0) >= 1 << 63:
+            with suppress(pa.ArrowException):
+                kind = read({name: pa.uint64()}).schema.field(name).type
+        found.append((name, kind))
+    return found
 
 
 def fields_of(schema: Any, names: Sequence[str], first: Any = None) -> Any:

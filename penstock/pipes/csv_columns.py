@@ -14,7 +14,7 @@ from penstock.pipes._record_ends import RecordEnds
 from penstock.pipes._table_columns import check_columns
 from penstock.pipes._table_reader import TableReader
 from penstock.pipes._text_files import TextFile
-from penstock.pipes._text_forms import as_batch, check_block_bytes, types_of
+from penstock.pipes._text_forms import as_batch, check_block_bytes, types_found, types_of
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -148,11 +148,14 @@ class _CSV:
         assert names is not None
         if not data.strip():
             return pa.schema([(name, self.types.get(name, pa.null())) for name in names])
-        found = self._read(data, names, {"column_types": self.types}).schema
+
+        def read(types: dict[str, Any]) -> Any:
+            return self._read(data, names, {"column_types": {**self.types, **types}})
+
         # What is no UTF-8 would make a column one of bytes: damage, more often than not, which a type can allow.
         wanted = [
             (name, pa.string() if pa.types.is_binary(kind) and name not in self.types else kind)
-            for name, kind in zip(found.names, found.types, strict=True)
+            for name, kind in types_found(read({}), self.types, read)
         ]
         return pa.schema(wanted)
 

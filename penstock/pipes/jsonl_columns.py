@@ -13,7 +13,7 @@ from penstock.pipes._condition import Condition
 from penstock.pipes._record_ends import RecordEnds
 from penstock.pipes._table_reader import TableReader
 from penstock.pipes._text_files import TextFile
-from penstock.pipes._text_forms import as_batch, check_block_bytes, types_of
+from penstock.pipes._text_forms import as_batch, check_block_bytes, types_found, types_of
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -104,8 +104,10 @@ class _JsonLines:
     def guess(self, data: bytes, names: Sequence[str] | None) -> Any:
         import pyarrow as pa
 
-        given = pa.schema(list(self.types.items()))
-        return self._read(data, given, "infer").schema if data.strip() else given
+        def read(types: dict[str, Any]) -> Any:
+            return self._read(data, pa.schema(list({**self.types, **types}.items())), "infer")
+
+        return pa.schema(types_found(read({}), self.types, read) if data.strip() else list(self.types.items()))
 
     def parse(self, data: bytes, schema: Any, names: Sequence[str]) -> Any:
         import pyarrow as pa
