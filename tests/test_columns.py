@@ -28,12 +28,13 @@ from penstock import (
     ThreadingReadingService,
 )
 from penstock.pipes import IterableWrapper
-from penstock.pipes._batches import is_record_batch, joined, row_count, sliced, taken
+from penstock.pipes._batches import is_record_batch, joined, row_count, row_numbers, sliced, taken
 from penstock.serialization.columns import Conversion
 from running import restores_at_every_index, run
 
 FORMS = ("numpy", "torch", "arrow")
 SIZES = (3, 0, 1, 7, 2, 5)
+CODES = pa.dictionary(pa.int8(), pa.int64())
 SERVICES = {
     "in process": InProcessReadingService,
     "2 workers": lambda: MultiProcessingReadingService(2),
@@ -113,6 +114,48 @@ def test_rebatch_names_batches_that_do_not_fit_together() -> None:
         batches("numpy").rebatch(0)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "told"),
+    [
+        (
+            {"x": np.arange(2)},
+            {"x": np.array([0.5, 1])},
+            "column 'x' is of int64 in one batch and of float64 in another",
+        ),
+        ({"x": np.arange(2)}, {"x": [1, 2]}, "column 'x' is of int64 in one batch and of list"),
+        ({"x": np.arange(2)}, {"x": torch.arange(2)}, "column 'x' is of int64 in one batch and of torch.int64"),
+        (
+            {"x": torch.arange(2)},
+            {"x": torch.zeros(2)},
+            "column 'x' is of torch.int64 in one batch and of torch.float32",
+        ),
+        ({"n": {"x": np.arange(2)}}, {"n": {"x": np.zeros(2)}}, "column 'x' is of int64"),
+        (pa.record_batch({"x": [1, 2]}), pa.record_batch({"x": [1, 2], "y": [3, 4]}), "columns"),
+        (pa.record_batch({"x": [1, 2], "y": [3, 4]}), pa.record_batch({"x": [1, 2]}), "columns"),
+        (pa.record_batch({"x": [1, 2]}), pa.record_batch({"x": [0.5, 2]}), "column 'x' is of int64"),
+        ({"x": np.arange(2)}, pa.record_batch({"x": [1, 2]}), "columns"),
+        (pa.record_batch({"x": [1, 2]}), {"x": np.arange(2)}, "columns"),
+        (
+            *(pa.record_batch({"x": pa.array(range(i, i + 99)).dictionary_encode().cast(CODES)}) for i in (0, 99)),
+            "column 'x', of dictionary",
+        ),
+    ],
+    ids=str,
+)
+def test_columns_of_other_types_are_not_put_together(first: Any, second: Any, told: str) -> None:
+    for step in (IterableWrapper([first, second]).rebatch(199), IterableWrapper([first, second]).shuffle_rows(199)):
+        with pytest.raises(ValueError, match=told):
+            list(step)
+
+
+def test_texts_of_any_width_and_columns_in_any_order_are_put_together() -> None:
+    source = IterableWrapper([{"x": np.array(["a"]), "y": [1]}, {"y": [2], "x": np.array(["abc"])}])
+    (made,) = source.rebatch(2)
+    assert (made["x"].tolist(), made["y"]) == (["a", "abc"], [1, 2])
+    big = [{"x": np.arange(i, i + 2, dtype=">i4")} for i in range(0, 8, 2)]
+    assert {one["x"].dtype.str for one in IterableWrapper(big).rebatch(3)} == {">i4"}
+
+
 def test_a_source_that_changed_is_a_state_error() -> None:
     it: Any = iter(batches("numpy", [5, 5]).rebatch(3))
     next(it)
@@ -155,7 +198,10 @@ def test_every_form_is_shuffled_alike_and_epochs_differ() -> None:
     form=st.sampled_from(FORMS),
 )
 def test_shuffle_rows_restores_at_every_index(sizes: list[int], buffer: int, size: Any, form: str) -> None:
-    restores_at_every_index(batches(form, sizes).shuffle_rows(buffer, batch_size=size).rebatch(3))
+    """With the very batches that would have come: a window that is read again is not cut otherwise."""
+    shuffled = batches(form, sizes).shuffle_rows(buffer, batch_size=size)
+    restores_at_every_index(shuffled)
+    restores_at_every_index(shuffled.rebatch(3))
 
 
 def test_a_shuffle_reads_ahead_as_it_gives() -> None:
@@ -276,6 +322,75 @@ def test_pieces_put_together_are_the_whole(data: Any, form: str) -> None:
     assert numbers([taken(whole, order)]) == order.tolist()
 
 
+VIEWS = {
+    "string_view": pa.array(["a", None, "c", "d"], pa.string_view()),
+    "binary_view": pa.array([b"a", None, b"c", b"d"], pa.binary_view()),
+    "runs": pc.run_end_encode(pa.array([1, 1, None, 2]), run_end_type=pa.int16()),
+    "struct": pa.array([{"s": "a"}, None, {"s": None}, {"s": "d"}], pa.struct([("s", pa.string_view())])),
+    "list": pa.array([["a"], None, [], ["b", None]], pa.list_(pa.field("word", pa.string_view()))),
+    "large_list": pa.array([["a"], None, [], ["b", None]], pa.large_list(pa.string_view())),
+}
+
+
+@pytest.mark.parametrize("kind", VIEWS)
+def test_rows_of_views_and_runs_are_taken_in_their_types(tmp_path: Path, kind: str) -> None:
+    column = VIEWS[kind]
+    whole = pa.record_batch({"id": range(4), "x": column})
+    source = IterableWrapper([whole])
+    for condition in ([("id", ">=", 2)], pc.field("id") >= 2, lambda one: np.array([0, 0, 1, 1], bool)):
+        (left,) = source.filter_rows(condition)
+        assert left.equals(whole.slice(2))
+    for one in source.shuffle_rows(4):
+        assert one.schema == whole.schema
+        assert one.column("x").to_pylist() == [column.to_pylist()[i] for i in one.column("id").to_pylist()]
+    with pa.ipc.new_file(tmp_path / "a.arrow", whole.schema) as writer:
+        writer.write_batch(whole)
+    (left,) = IterableWrapper([str(tmp_path / "a.arrow")]).read_arrow(filter=[("id", ">=", 2)], as_="arrow")
+    assert left.to_pylist() == whole.slice(2).to_pylist()
+    assert left.schema.field("x").type == column.type
+    if kind in ("string_view", "runs"):
+        (left,) = source.filter_rows(pc.field("x") == (2 if kind == "runs" else "d"))
+        assert left.column("id").to_pylist() == [3]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.FixedShapeTensorArray.from_numpy_ndarray(np.arange(16, dtype="f4").reshape(4, 2, 2)),
+        pa.UnionArray.from_sparse(pa.array([0, 0, 1, 1], pa.int8()), [pa.array(range(4)), pa.array(list("abcd"))]),
+    ],
+    ids=["tensor", "union"],
+)
+def test_a_filter_reads_past_columns_of_any_type(tmp_path: Path, column: Any) -> None:
+    whole = pa.record_batch({"id": range(4), "x": column})
+    with pa.ipc.new_file(tmp_path / "a.arrow", whole.schema) as writer:
+        writer.write_batch(whole)
+    (left,) = IterableWrapper([str(tmp_path / "a.arrow")]).read_arrow(filter=[("id", ">", 1)], as_="arrow")
+    assert left.column("x").to_pylist() == whole.column("x").to_pylist()[2:]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_times_of_any_byte_order_are_the_same_tensors(order: str) -> None:
+    days = np.array(["2020-01-01", "1969-12-31"], f"{order}M8[D]")
+    (made,) = IterableWrapper([{"day": days, "span": days - days[::-1]}]).to_tensors()
+    assert made["day"].tolist() == [18262, -1]
+    assert made["span"].tolist() == [18263, -18263]
+
+
+@pytest.mark.parametrize("wrong", [np.array([1.7]), np.array([True, False]), np.array([[0, 1]]), [1.5], ["a"]])
+def test_numbers_of_rows_are_integers(wrong: Any) -> None:
+    with pytest.raises(TypeError):
+        row_numbers(wrong, 3)
+
+
+@pytest.mark.parametrize("wrong", [[1 << 70], np.array([1 << 63], np.uint64), np.array([3], np.uint8), [-4]])
+def test_numbers_that_no_row_has_are_refused(wrong: Any) -> None:
+    with pytest.raises(IndexError, match="there are 3 rows"):
+        row_numbers(wrong, 3)
+    assert row_numbers(np.array([2, 0], np.uint64), 3).tolist() == [2, 0]
+    assert row_numbers(np.array([]), 3).tolist() == []
+
+
 # Under every service
 
 
@@ -341,6 +456,42 @@ def test_a_batch_that_fails_is_skipped_and_no_other(tmp_path: Path) -> None:
         found = list(chain.from_iterable(one["x"].tolist() for one in loader))
         assert loader.stats()["skipped"] == 1
     assert found == [i for i in range(60) if not 7 <= i < 14]
+
+
+def broken(one: Any) -> Any:
+    if int(one["x"][0]) in (0, 9, 12, 39):
+        raise ValueError("bad")
+    return one
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda pipe: pipe.rebatch(1),
+        lambda pipe: pipe.rebatch(8),
+        lambda pipe: pipe.rebatch(13, drop_last=True),
+        lambda pipe: pipe.shuffle_rows(7),
+        lambda pipe: pipe.shuffle_rows(12, batch_size=2),
+        lambda pipe: pipe.shuffle_rows(9).rebatch(4),
+        lambda pipe: pipe.shuffle_rows(1000),
+    ],
+)
+def test_what_is_skipped_counts_once_wherever_an_epoch_is_resumed(step: Any) -> None:
+    pipe = step(IterableWrapper([{"x": np.arange(k, k + 3)} for k in range(0, 42, 3)]).map(broken))
+
+    def finished(state: Any = None) -> tuple[list[Any], list[Any], int]:
+        with DataLoader2(pipe, bad_samples=BadSamples("skip")) as loader:
+            loader.seed(1)
+            if state is not None:
+                loader.load_state_dict(state)
+            given = [(one["x"].tolist(), loader.state_dict()) for one in loader]
+            return [batch for batch, _ in given], [state for _, state in given], loader.stats()["skipped"]
+
+    batches, states, skipped = finished()
+    assert skipped == 4
+    for place, state in enumerate(states):
+        rest, _, counted = finished(state)
+        assert (rest, counted) == (batches[place + 1 :], 4)
 
 
 def test_the_page_about_columns_runs_as_one_script(tmp_path: Path) -> None:

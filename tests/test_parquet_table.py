@@ -104,6 +104,28 @@ def test_a_shuffle_of_all_rows_is_the_same_under_every_service(paths: list[str],
     assert sorted(sum(orders[0], [])) == list(range(23)) != sum(orders[0], [])
 
 
+def test_lanes_of_one_process_take_rows_as_those_of_several(paths: list[str]) -> None:
+    """A step that may leave rows out divides into lanes, and a process of a smaller machine has several of them."""
+    pipe = ParquetTable(paths).shuffle().sharding_filter().take_rows(3).filter_rows([("x", ">", 3)]).rebatch(4)
+
+    def read(service: Any, state: Any = None) -> list[tuple[list[int], Any]]:
+        with DataLoader2(pipe, reading_service=service) as dl:
+            dl.seed(2)
+            if state is not None:
+                dl.load_state_dict(state)
+            return [(batch["x"].tolist(), dl.state_dict()) for batch in dl]
+
+    expected = read(MultiProcessingReadingService(2))
+    batches = [batch for batch, _ in expected]
+    assert sorted(i for batch in batches for i in batch) == list(range(4, 23))
+    assert [batch for batch, _ in read(InProcessReadingService(lanes=2))] == batches
+    for place, (_, state) in enumerate(expected):
+        for service in (InProcessReadingService(), ThreadingReadingService(1), ThreadingReadingService(3)):
+            assert [batch for batch, _ in read(service, state)] == batches[place + 1 :]
+    with DataLoader2(pipe, reading_service=InProcessReadingService(lanes=3), bad_samples=BadSamples("skip")) as dl:
+        assert sorted(i for batch in dl for i in batch["x"].tolist()) == list(range(4, 23))
+
+
 def test_it_restores_at_every_index(paths: list[str]) -> None:
     restores_at_every_index(ParquetTable(paths).shuffle().take_rows(3, drop_last=True))
     restores_at_every_index(ParquetTable(paths).to_iter_datapipe([3, 9, 21, 4]).take_rows(3).rebatch(2))

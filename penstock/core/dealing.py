@@ -31,6 +31,7 @@ def deal(
     feed_key: tuple[Any, ...],
     witness: Callable[[Finding], object] | None = None,
     functions: bool = True,
+    rows: bool = True,
 ) -> tuple[Stream[T], Callable[[], Position]]:
     """Return the stream of one share, and the function that tells its position.
 
@@ -41,6 +42,7 @@ def deal(
         feed_key: names the point and pass, so that the lanes of one process find their common stream.
         witness: takes what is seen of the stream ahead of the point.
         functions: whether functions of the user's make what is seen.
+        rows: whether the stream may be one of indices into a MapDataPipe.
     """
     if share.count == 1:
         return whole(build(start[1]), share, start[0])
@@ -50,7 +52,7 @@ def deal(
 
     if len(share.local) == 1:
         return strided(build(start[1]), share, start[0], watch)
-    feed = share.feeds.setdefault(feed_key, Feed(build, share, watch, lambda: share.feeds.pop(feed_key, None)))
+    feed = share.feeds.setdefault(feed_key, Feed(build, share, watch, lambda: share.feeds.pop(feed_key, None), rows))
     if not feed.admits(share.index, start):
         return strided(build(start[1]), share, start[0], watch)
     return feed.join(share, start)

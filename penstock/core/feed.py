@@ -44,6 +44,7 @@ class Feed(Generic[T]):
         share: Share,
         watching: Callable[[int], Watch],
         on_empty: Callable[[], object],
+        rows: bool,
     ) -> None:
         self._build = build
         self._share = share
@@ -56,7 +57,9 @@ class Feed(Generic[T]):
         self._rounds: deque[tuple[Position, dict[int, Any]]] = deque()
         self._detached: dict[int, Position] = {}
         self._up: Stream[T] | None = None
-        self._data: MapDataPipe[T] | None = None  # the stream gives indices into this
+        self._rows = rows  # there is a MapDataPipe, into which the stream may give indices
+        self._begun: tuple[Position, Stream[T]] | None = None  # a stream that was built ahead, to know
+        self._data: MapDataPipe[T] | None = None
         self._ended = False
         self._lock = threading.RLock()  # lanes behind which a `prefetch` stands read in threads of their own
 
@@ -72,6 +75,9 @@ class Feed(Generic[T]):
         with self._lock:
             self._starts[lane] = start
             self._next[lane] = -(-(start[0] - lane) // share.count)  # the first round whose chunk is at or after start
+            if self._rows and self._up is None and self._begun is None:
+                self._begun = start, self._build(start[1])
+                self._data = self._begun[1].data
         own: list[Callable[[], Position]] = []
 
         def run() -> Iterator[T]:
@@ -80,9 +86,8 @@ class Feed(Generic[T]):
                 first, state = self._detached[lane]
                 stream, tell = strided(self._build(state), share, first, self._watching)
                 own.append(tell)
-                data = stream.data
                 try:
-                    yield from stream.it if data is None else (data[index] for index in stream.it)
+                    yield from stream.it
                 finally:
                     stream.close()
 
@@ -92,16 +97,24 @@ class Feed(Generic[T]):
 
         it = run()
         from_start = partial(places, share, start[0])
-        return Stream(it, position, places=from_start, closers=(it, _Leaving(self, lane))), position
+        closers = (it, _Leaving(self, lane))
+        return Stream(it, position, places=from_start, data=self._data, closers=closers), position
 
     def leave(self, lane: int) -> None:
         """Forget a lane: nothing is kept for it any more. The last one closes the stream."""
         with self._lock:
             self._next.pop(lane, None)
             self._trim()
-            if not self._next and self._up is not None:
-                self._up.close()
-                self._on_empty()
+            if not self._next:
+                self._drop()
+                if self._up is not None:
+                    self._up.close()
+                    self._on_empty()
+
+    def _drop(self) -> None:
+        if self._begun is not None:
+            self._begun[1].close()
+            self._begun = None
 
     def _shared(self, lane: int) -> Iterator[T]:
         while True:
@@ -118,8 +131,7 @@ class Feed(Generic[T]):
                 self._next[lane] = number + 1
                 item = items[lane]
                 self._trim()
-                data = self._data
-            yield item if data is None else data[item]
+            yield item
 
     def _pull(self, lane: int) -> bool:
         """Read one more round; tell whether there was one."""
@@ -131,8 +143,11 @@ class Feed(Generic[T]):
                     del self._next[other]
             start = min((self._starts.get(other, START) for other in self._next), key=lambda position: position[0])
             self._base = start[0] // self._share.count
-            self._up = self._build(start[1])
-            self._data = self._up.data
+            if self._begun is not None and self._begun[0] == start:
+                self._up, self._begun = self._begun[1], None
+            else:
+                self._drop()
+                self._up = self._build(start[1])
             self._watch = self._watching(start[0])
         else:
             if len(self._rounds) >= self._share.max_skew:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from penstock.core.leaving import cut, has_tensor
+from penstock.pipes._arrow_rows import arrow_rows
 
 __all__ = [
     "as_columns",
@@ -61,9 +62,7 @@ def taken(batch: Any, indices: Any) -> Any:
         return [batch[i] for i in indices.tolist()]
     if _is_of("torch", batch):
         return _taken_of_tensor(batch, indices)
-    if _is_of("pyarrow", batch):
-        return batch.take(_arrow(indices))
-    return batch[indices]
+    return arrow_rows(batch, indices) if _is_of("pyarrow", batch) else batch[indices]
 
 
 def _taken_of_tensor(tensor: Any, indices: Any) -> Any:
@@ -80,44 +79,77 @@ def _taken_of_tensor(tensor: Any, indices: Any) -> Any:
 
 
 def joined(batches: Sequence[Any]) -> Any:
-    """Return the rows of some batches in one. One batch is returned as it is."""
+    """Return the rows of some batches in one. One batch is returned as it is.
+
+    Raises:
+        ValueError: they have other columns, or columns of other types. (Arrays would change theirs in silence.)
+    """
     first = batches[0]
     if len(batches) == 1:
         return first
-    if isinstance(first, dict):
-        for batch in batches:
-            if batch.keys() != first.keys():
-                raise ValueError(f"batches with the columns {list(first)} and {list(batch)} cannot be put together")
-        return {name: joined([batch[name] for batch in batches]) for name in first}
-    if isinstance(first, list):
-        return [value for part in batches for value in part]
-    if _is_of("torch", first):
-        import torch
-
-        return torch.cat(list(batches))
     if is_record_batch(first):
         import pyarrow as pa
 
-        schema = first.schema
-        columns = [pa.concat_arrays([batch.column(name) for batch in batches]) for name in schema.names]
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
+        _check_names(first.schema.names, [part.schema.names if is_record_batch(part) else () for part in batches])
+        columns = [_joined([part.column(name) for part in batches], name) for name in first.schema.names]
+        return pa.RecordBatch.from_arrays(columns, schema=first.schema)
+    _check_names(list(first), [part if isinstance(part, dict) else () for part in batches])
+    return {name: _joined([part[name] for part in batches], name) for name in first}
+
+
+def _check_names(names: list[str], others: list[Any]) -> None:
+    for other in others:
+        if len(other) != len(names) or not all(name in other for name in names):
+            told = list(other) if other else "none"
+            raise ValueError(f"batches with the columns {names} and {told} cannot be put together")
+
+
+def _joined(parts: list[Any], name: str) -> Any:
+    first = parts[0]
+    kind = _kind(first)
+    for part in parts:
+        if (other := _kind(part)) != kind:
+            raise ValueError(f"column {name!r} is of {kind} in one batch and of {other} in another: no column has both")
+    if isinstance(first, dict):
+        return joined(parts)
+    if isinstance(first, list):
+        return [value for part in parts for value in part]
+    if _is_of("torch", first):
+        import torch
+
+        return torch.cat(parts)
     if _is_of("pyarrow", first):
         import pyarrow as pa
 
-        return pa.concat_arrays(batches)
+        try:
+            return pa.concat_arrays(parts)
+        except pa.ArrowInvalid as error:  # dictionaries with more values together than their codes can tell
+            raise ValueError(f"column {name!r}, of {kind}, cannot be put together: {error}") from error
     import numpy as np
 
-    return np.concatenate(batches)
+    return np.concatenate(parts, dtype=first.dtype) if not first.dtype.isnative else np.concatenate(parts)
+
+
+def _kind(column: Any) -> Any:
+    """Return what a column is of: a type that all parts of it must have."""
+    kind = getattr(column, "dtype", None)
+    if kind is None:
+        return column.type if _is_of("pyarrow", column) else type(column).__name__
+    return f"text ({kind.kind})" if getattr(kind, "kind", "") in ("U", "S") else kind  # of whatever width
 
 
 def row_numbers(indices: Any, count: int) -> Any:
     """Return the numbers of rows as an array of int64; below 0 they count from the end. IndexError for one too many."""
     import numpy as np
 
-    if isinstance(indices, (range, np.ndarray)):
-        rows = np.array(indices, np.int64)
-    else:
-        rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
+    exact = isinstance(indices, np.ndarray) and indices.ndim == 1 and np.can_cast(indices.dtype, np.int64)
+    try:
+        if isinstance(indices, range) or (exact and indices.dtype != np.bool_):
+            rows = np.array(indices, np.int64)
+        else:
+            rows = np.fromiter(map(operator.index, indices), np.int64, len(indices))
+    except OverflowError:
+        raise IndexError(f"there are {count} rows, and a number beyond all is asked for") from None
     wrong = rows[(rows >= count) | (rows < -count)]
     if len(wrong):
         raise IndexError(f"there are {count} rows, and number {wrong[0]} is asked for")
@@ -193,22 +225,16 @@ def _is_ready(column: Any) -> bool:
 def _ready(column: Any) -> Any:
     import numpy as np
 
+    if not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
     if column.dtype.kind in "Mm":  # as Conversion has times
         column = column.view(np.int64)
     if column.dtype.kind not in "biufc":
         return column.tolist()
     if column.dtype.char == "Q":  # a type of its own beside uint64, which torch does not take for that
         column = column.view(np.uint64)
-    if not column.dtype.isnative:
-        column = column.astype(column.dtype.newbyteorder("="))
     return column if column.flags.writeable and min(column.strides, default=0) >= 0 else column.copy()
 
 
 def _is_of(package: str, value: Any) -> bool:
     return type(value).__module__.partition(".")[0] == package
-
-
-def _arrow(indices: Any) -> Any:
-    import pyarrow as pa
-
-    return pa.array(indices)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any, TypeAlias
 
 from penstock.core.errors import DecodeError
+from penstock.pipes._arrow_rows import plain
+from penstock.pipes._batches import is_record_batch, row_count
 
-__all__ = ["Condition", "as_expression", "check_condition", "columns_of"]
+__all__ = ["Condition", "as_expression", "check_condition", "columns_of", "rows_that_hold"]
 
 Condition: TypeAlias = Any  # a pyarrow.compute.Expression, a list of triples, or a list of such lists
 _OPERATORS = ("=", "==", "!=", "<", ">", "<=", ">=", "in", "not in")
@@ -46,7 +48,7 @@ def columns_of(expression: Any, schema: Any, what: str) -> list[str]:
     """
     import pyarrow as pa
 
-    empty = schema.empty_table()
+    empty = pa.Table.from_batches([], schema=schema)  # `empty_table` has not each type
 
     def fits(names: list[str]) -> bool:
         try:
@@ -67,6 +69,50 @@ def columns_of(expression: Any, schema: Any, what: str) -> list[str]:
     if not fits(candidates):  # a name is written otherwise in the text
         candidates = schema.names
     return [name for name in candidates if not fits([other for other in candidates if other != name])]
+
+
+def rows_that_hold(expression: Any, batch: Any) -> Any:
+    """Return the numbers of the rows for which an expression holds: of a column of numbers, those that are left."""
+    import numpy as np
+    import pyarrow as pa
+
+    text, number = str(expression), "row"
+    count = row_count(batch)
+    names = batch.schema.names if is_record_batch(batch) else list(batch)
+    while number in names:
+        number += "_"
+    # Those that the text may name; which of them it does only Arrow knows.
+    arrays: dict[str, Any] = {number: pa.array(np.arange(count))}
+    wrong = None
+    for name in names:
+        if isinstance(name, str) and name in text:
+            try:
+                arrays[name] = _as_arrow(batch[name])
+            except (pa.ArrowException, TypeError, ValueError, RuntimeError) as error:
+                wrong = wrong or error  # unless the condition does not name it
+    table = pa.table({name: column for name, column in arrays.items() if column is not None})
+    try:
+        return table.filter(expression).column(number).to_numpy().copy()  # which can be written into
+    except pa.ArrowInvalid as error:
+        if "FieldRef" not in str(error):
+            raise
+        others = ", ".join(map(repr, names))
+        raise wrong or KeyError(f"the condition {expression} needs another column than {others}") from None
+
+
+def _as_arrow(column: Any) -> Any:
+    """Return a column as an array of Arrow's, None for one of several axes and for a struct."""
+    import numpy as np
+    import pyarrow as pa
+
+    if isinstance(column, (pa.Array, list)):
+        return plain(pa.array(column))
+    if getattr(column, "ndim", 0) != 1:
+        return None
+    column = column.numpy() if hasattr(column, "numpy") else column
+    if isinstance(column, np.ndarray) and not column.dtype.isnative:
+        column = column.astype(column.dtype.newbyteorder("="))
+    return pa.array(column)
 
 
 def _listed(names: list[str]) -> str:

@@ -22,8 +22,9 @@ from penstock.core.errors import DecodeError, StateError
 from penstock.core.leaving import BlockRows
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.stream import State, Stream
+from penstock.pipes._arrow_rows import arrow_rows
 from penstock.pipes._batches import sliced
-from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of
+from penstock.pipes._condition import Condition, as_expression, check_condition, columns_of, rows_that_hold
 from penstock.pipes._nested import nested_parts
 from penstock.pipes._table_columns import FORMS, check_columns, check_same, listed_urls, span_of, wanted_schema
 from penstock.pipes._table_files import TableFile, TypelessFile, Versioned, naming
@@ -158,7 +159,7 @@ class _Run:
     def filtered(self, batch: Any, url: str, about: _About) -> Any:
         if self._expression is not None:
             with naming(url):
-                batch = batch.filter(self._expression)
+                batch = _kept_rows(batch, self._expression)
         assert about.names is not None
         if len(about.names) < len(about.read):
             batch = batch.select(about.names)
@@ -293,6 +294,15 @@ class _Part:
 
 def _behind(file: TableFile, group: int) -> int:
     return file.after(group) if isinstance(file, TypelessFile) else group + 1
+
+
+def _kept_rows(batch: Any, expression: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return batch.filter(expression)
+    except pa.ArrowNotImplementedError:  # of a type whose rows pyarrow cannot take
+        return arrow_rows(batch, rows_that_hold(expression, batch))
 
 
 def _is_plain(kind: Any) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from penstock.core.bad import with_losses
 from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
@@ -49,7 +50,7 @@ class Rebatcher(IterDataPipe[Any]):
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         name = ctx.name(self)
         anchor, row = ctx.own(self, state) or (None, 0)
-        up = ctx.build(self.source_datapipe, anchor)
+        up = ctx.build(self.source_datapipe, anchor, holes=True)
         cutter = RowCutter(name, up, row)
 
         def batches() -> Iterator[Any]:
@@ -59,5 +60,5 @@ class Rebatcher(IterDataPipe[Any]):
                     return
                 yield joined(pieces)
 
-        running = batches()
+        running = with_losses(batches(), cutter.lost)
         return Stream(running, lambda: {name: cutter.place()}, closers=(running, up))

@@ -10,8 +10,8 @@ from penstock.core.context import Context
 from penstock.core.pipe import IterDataPipe, Pipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
-from penstock.pipes._batches import is_record_batch, row_count, taken
-from penstock.pipes._condition import Condition, as_expression, check_condition
+from penstock.pipes._batches import row_count, taken
+from penstock.pipes._condition import Condition, as_expression, check_condition, rows_that_hold
 
 __all__ = ["RowFilter", "filtered_rows"]
 
@@ -64,7 +64,7 @@ def filtered_rows(
         rows: Callable[[Any], Any] = lambda batch: _rows_of_mask(function(batch), row_count(batch))  # noqa: E731
     else:
         expression = as_expression(condition)
-        rows = lambda batch: _rows_of_expression(expression, batch)  # noqa: E731
+        rows = lambda batch: rows_that_hold(expression, batch)  # noqa: E731
 
     def kept(batch: Any) -> Any:
         found = rows(batch)
@@ -92,47 +92,3 @@ def _rows_of_mask(mask: Any, count: int) -> Any:
     if found.shape != (count,):
         raise ValueError(f"a mask has a boolean for each of the {count} rows, but got the shape {found.shape}")
     return np.flatnonzero(found)
-
-
-def _rows_of_expression(expression: Any, batch: Any) -> Any:
-    """Return the numbers of the rows for which an expression holds: of a column of numbers, those that are left."""
-    import numpy as np
-    import pyarrow as pa
-
-    text, number = str(expression), "row"
-    count = row_count(batch)
-    names = batch.schema.names if is_record_batch(batch) else list(batch)
-    while number in names:
-        number += "_"
-    # Those that the text may name; which of them it does only Arrow knows.
-    arrays: dict[str, Any] = {number: pa.array(np.arange(count))}
-    wrong = None
-    for name in names:
-        if isinstance(name, str) and name in text:
-            try:
-                arrays[name] = _as_arrow(batch[name])
-            except (pa.ArrowException, TypeError, ValueError, RuntimeError) as error:
-                wrong = wrong or error  # unless the condition does not name it
-    table = pa.table({name: column for name, column in arrays.items() if column is not None})
-    try:
-        return table.filter(expression).column(number).to_numpy().copy()  # which can be written into
-    except pa.ArrowInvalid as error:
-        if "FieldRef" not in str(error):
-            raise
-        others = ", ".join(map(repr, names))
-        raise wrong or KeyError(f"the condition {expression} needs another column than {others}") from None
-
-
-def _as_arrow(column: Any) -> Any:
-    """Return a column as an array of Arrow's, None for one of several axes and for a struct."""
-    import numpy as np
-    import pyarrow as pa
-
-    if isinstance(column, (pa.Array, list)):
-        return pa.array(column)
-    if getattr(column, "ndim", 0) != 1:
-        return None
-    column = column.numpy() if hasattr(column, "numpy") else column
-    if isinstance(column, np.ndarray) and not column.dtype.isnative:
-        column = column.astype(column.dtype.newbyteorder("="))
-    return pa.array(column)

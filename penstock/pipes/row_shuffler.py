@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from penstock.core.bad import HOLE, Lossy, carrying, settled, with_losses
 from penstock.core.context import Context
 from penstock.core.errors import StateError
 from penstock.core.pipe import IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.seeds import hash_key, philox
 from penstock.core.stream import State, Stream
-from penstock.pipes._batches import joined, row_count, taken
+from penstock.pipes._batches import joined, taken
 from penstock.pipes._row_cutter import RowCutter
 from penstock.pipes._shuffling import Shuffling, shuffle_key
 
@@ -29,8 +30,8 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
     Args:
         source_datapipe: the source, of batches: dicts of arrays, tensors or lists, or `pyarrow.RecordBatch`.
         buffer_rows: rows per window, at least 1; as many as make whole batches, where ``batch_size`` is given.
-        batch_size: rows per batch, but for the last; unless given, as many as the largest batch of the window has, and
-            fewer at its end.
+        batch_size: rows per batch, but for the last; unless given, as many as the largest batch has that the window
+            takes rows of, and fewer at its end.
 
     Raises:
         ValueError: a number below 1.
@@ -62,7 +63,7 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
         name = ctx.name(self)
         saved = ctx.own(self, state)
         anchor, window, given, size = saved or _START
-        up = ctx.build(self.source_datapipe, anchor[0])
+        up = ctx.build(self.source_datapipe, anchor[0], holes=True)
         cutter = RowCutter(name, up, anchor[1])
         key = shuffle_key(self, ctx)
         room = self.buffer_rows
@@ -73,6 +74,7 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
         def batches() -> Iterator[Any]:
             nonlocal here
             start, number, first = here[:3]
+            lost = Lossy(HOLE)  # of this window: told with its last batch, as who is restored reads all of it again
             pieces, count = cutter.take(room)
             if size is not None and count != size:
                 raise StateError(
@@ -80,7 +82,10 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
                     f"{count}; something upstream of it is not deterministic"
                 )
             while pieces:
-                step = self.batch_size or max(map(row_count, pieces))
+                settled(cutter.lost, lost)
+                cutter.lost = Lossy(HOLE)
+                step = self.batch_size or cutter.largest
+                cutter.largest = 0
                 rows, behind = joined(pieces), cutter.place()
                 order = self._order(key, number, count)
                 upcoming: list[Any] = []
@@ -88,14 +93,18 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
                 for low in range(first, count, step):
                     high = min(low + step, count)
                     here = [start, number, high, count]
-                    yield taken(rows, order[low:high])
+                    batch = taken(rows, order[low:high])
+                    yield batch if high < count else carrying(batch, lost)
                     # As much of the next window as has been given of this one, so that there is no gap between them.
                     more, new = cutter.take(room * high // count - there)
                     upcoming += more
                     there += new
                 start, number, first = behind, number + 1, 0
+                lost = Lossy(HOLE)
                 more, new = cutter.take(room - there)
                 pieces, count = upcoming + more, there + new
+            settled(cutter.lost, lost)
+            yield from with_losses(iter(()), lost)
 
         running = batches()
         return Stream(running, lambda: {name: here}, closers=(running, up))
