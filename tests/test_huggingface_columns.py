@@ -342,6 +342,23 @@ def test_types_that_change_between_batches_are_an_error() -> None:
         list(pipe)
 
 
+def halves() -> Any:
+    for i in range(10):
+        yield {"x": i if i < 6 else i + 0.5}
+
+
+def test_types_that_change_are_an_error_wherever_an_epoch_is_resumed() -> None:
+    pipe = from_huggingface(datasets.IterableDataset.from_generator(halves), batch_size=3).sharding_filter()
+    states: list[Any] = []
+    for state in (None, 0, 1):
+        with DataLoader2(pipe) as dl, pytest.raises(ValueError, match="x: double, and one ahead of it x: int64"):
+            if state is not None:
+                dl.load_state_dict(states[state])
+            for _ in dl:
+                states.append(dl.state_dict())
+    assert len(states) == 3
+
+
 # What is refused
 
 

@@ -445,6 +445,34 @@ def test_tables_that_differ_from_the_first_are_named(tmp_path: Path) -> None:
         read(others["missing"][0], columns=["y"])
 
 
+def test_files_with_fields_are_read_one_behind_another(tmp_path: Path) -> None:
+    kind = [("a", "i4"), ("b", "f8")]
+    paths = [str(tmp_path / name) for name in ("r0.npy", "r1.npy")]
+    for number, path in enumerate(paths):
+        np.save(path, np.full(number + 2, number, kind))
+    for columns in (None, ["b"]):
+        batches = list(IterableWrapper(paths).read_npy(columns))
+        assert [batch["b"].tolist() for batch in batches] == [[0, 0], [1, 1, 1]]
+        assert all(list(batch) == (columns or ["a", "b"]) for batch in batches)
+        assert ArrayTable(paths, columns).take([0, 4])["b"].tolist() == [0, 1]
+
+
+def test_an_array_by_itself_is_called_after_the_first_file(tmp_path: Path) -> None:
+    paths = [str(tmp_path / name) for name in ("a.npy", "b.npy")]
+    for path in paths:
+        np.save(path, np.arange(2))
+    np.save(tmp_path / "c.npy", np.arange(2, dtype=np.int32))
+    source = IterableWrapper(paths)
+    for pipe in (source.read_npy(["a"]), source.list_npy_rows(columns=["a"]).read_npy(["a"])):
+        assert [batch["a"].tolist() for batch in pipe] == [[0, 1]] * 2
+    assert ArrayTable(paths, ["a"]).take([3])["a"].tolist() == [1]
+    assert [list(batch) for batch in source.read_npy(["z"], column="z")] == [["z"]] * 2
+    with pytest.raises(DecodeError, match=r"a\.npy has one column, 'a', and not \['b'\]"):
+        list(source.read_npy(["b"]))
+    with pytest.raises(DecodeError, match=r"c\.npy has other .*as int32 and not int64"):
+        list(IterableWrapper([paths[0], str(tmp_path / "c.npy")]).read_npy())
+
+
 def test_an_encrypted_member_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
     with zipfile.ZipFile(path, "w") as archive:

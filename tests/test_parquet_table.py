@@ -131,6 +131,20 @@ def test_it_restores_at_every_index(paths: list[str]) -> None:
     restores_at_every_index(ParquetTable(paths).to_iter_datapipe([3, 9, 21, 4]).take_rows(3).rebatch(2))
 
 
+def test_how_much_memory_it_may_take_is_no_part_of_its_state(paths: list[str]) -> None:
+    def pipe(cache_bytes: int) -> Any:
+        return ParquetTable(paths, cache_bytes=cache_bytes).shuffle().sharding_filter().take_rows(4)
+
+    with DataLoader2(pipe(0)) as dl:
+        dl.seed(1)
+        it: Any = iter(dl)
+        next(it)
+        state, rest = dl.state_dict(), [batch["x"].tolist() for batch in it]
+    with DataLoader2(pipe(1 << 20)) as dl:
+        dl.load_state_dict(state)
+        assert [batch["x"].tolist() for batch in dl] == rest
+
+
 def test_a_table_travels_without_what_it_has_decoded(paths: list[str]) -> None:
     table = ParquetTable(paths)
     before = len(pickle.dumps(table))

@@ -8,6 +8,7 @@ import pickletools
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -168,3 +169,23 @@ def test_batches_of_columns_come_from_workers_as_from_one_process(as_: str) -> N
                     batch[name][:] = 0
             count += 1
         assert count == 60
+
+
+@pytest.mark.parametrize("rows", [3, 4096])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pa.list_(pa.field("element", pa.float32(), nullable=False), 2),
+        pa.struct([("q", pa.list_(pa.field("element", pa.float32(), nullable=False), 2))]),
+        pa.list_(pa.list_(pa.field("element", pa.float32(), metadata={"a": "b"}), 2)),
+        pa.list_(pa.field("element", pa.float32(), nullable=False)),
+        pa.dictionary(pa.int8(), pa.string(), ordered=True),
+    ],
+    ids=str,
+)
+def test_a_record_batch_has_its_very_types_where_it_arrives(kind: Any, rows: int) -> None:
+    whole = pa.record_batch([pa.nulls(4096, kind)], schema=pa.schema([pa.field("x", kind)], {"k": "v"}))
+    arrived = sent(whole.slice(0, rows))
+    assert arrived.num_rows == rows
+    assert str(arrived.schema.field("x").type) == str(kind)
+    assert arrived.schema.equals(whole.schema, check_metadata=True)

@@ -27,7 +27,7 @@ class Rows(Protocol):
         name: what the column is called where there is no other name for it.
         length: the number of rows.
         span: how many rows a span has, but for the last.
-        kinds: of each column, the dtype and the shape of a row.
+        kinds: of each array, the dtype and the shape of a row, by name; of one by itself by an empty one.
     """
 
     @property
@@ -59,8 +59,15 @@ class Alike:
             after a restart.
     """
 
-    def __init__(self, source: IterDataPipe[Any], opened: Callable[[Any], tuple[Any, Rows]]) -> None:
+    def __init__(
+        self,
+        source: IterDataPipe[Any],
+        opened: Callable[[Any], tuple[Any, Rows]],
+        columns: Sequence[str] | None = None,
+        column: str | None = None,
+    ) -> None:
         self._source, self._opened = source, opened
+        self._columns, self._column = columns, column
         self._first: Rows | None = None
         self.name: str | None = None
 
@@ -70,6 +77,9 @@ class Alike:
             listed = self._listed()
             self.name = None if listed is None else listed.name
             self._first = listed or rows
+        name = self._column or self._first.name
+        if self._columns is not None and self._first.names is None and list(self._columns) != [name]:
+            raise DecodeError(f"{self._first.url} has one column, {name!r}, and not {list(self._columns)}")
         check_like(rows, self._first)
 
     def _listed(self) -> Rows | None:
@@ -90,17 +100,21 @@ class Alike:
 
 def check_like(rows: Rows, first: Rows) -> None:
     """Raise DecodeError unless two have the same columns, in any order, of the same types."""
-    if rows.kinds == first.kinds or (rows.names is None and [*rows.kinds.values()] == [*first.kinds.values()]):
+    if rows.kinds == first.kinds:
         return
-    less = [f"no {name!r}" for name in first.kinds if name not in rows.kinds]
-    more = [f"{name!r} as well" for name in rows.kinds if name not in first.kinds]
+    less = [f"no {_called(name)}" for name in first.kinds if name not in rows.kinds]
+    more = [f"{_called(name)} as well" for name in rows.kinds if name not in first.kinds]
     changed = [
-        f"{name!r} as {_said(rows.kinds[name])} and not {_said(kind)}"
+        f"{_called(name)} as {_said(rows.kinds[name])} and not {_said(kind)}"
         for name, kind in first.kinds.items()
         if name in rows.kinds and rows.kinds[name] != kind
     ]
     found = ", ".join([*less, *changed, *more][:20])
     raise DecodeError(f"{rows.url} has other columns than {first.url}, the first: {found}")
+
+
+def _called(name: str) -> str:
+    return repr(name) if name else "'' (an array by itself)"
 
 
 def _said(kind: tuple[Any, Sequence[int]]) -> str:

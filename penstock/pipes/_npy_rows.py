@@ -65,15 +65,15 @@ class NpyRows:
         if self._single is None:
             self.names: tuple[str, ...] | None = tuple(found)
         else:
-            self.names = fields
-            if columns is not None:
-                self._wanted = _checked(self.url, columns, fields or (self.name,))
+            self.names = fields  # what an array without any is called, the first file says
+            if columns is not None and fields is not None:
+                self._wanted = _checked(self.url, columns, fields)
                 self.names = tuple(self._wanted)
         lengths = {name: array.shape[0] for name, array in found.items() if array.shape}
         if len(set(lengths.values())) > 1:
             raise DecodeError(f"{self.url}: the columns of a table must have one length, but these have {lengths}")
         self.length: int = next(iter(lengths.values()), 1)
-        self.kinds = {name or self.name: (array.dtype, array.shape[1:]) for name, array in found.items()}
+        self.kinds = {name: (array.dtype, array.shape[1:]) for name, array in found.items()}
         row_bytes = sum(array.row_bytes for array in found.values())
         self.span = span or max(1, min(_SPAN_ROWS, _SPAN_BYTES // max(row_bytes, 1)))
 

@@ -71,12 +71,14 @@ class SpanReader(SpanPipe[Any]):
         batch_size: how many rows a batch has; None for those of a span.
         as_: what a batch's columns are; None where no batches are asked for.
         column: the name of an array that has none.
+        columns: those of them that are read; all unless given.
     """
 
     chunks: bool = False
     batch_size: int | None = None
     as_: str | None = None
     column: str | None = None
+    columns: list[str] | None = None
 
     def __len__(self) -> int:
         source = self.source_datapipe
@@ -97,7 +99,7 @@ class SpanReader(SpanPipe[Any]):
 
     def build(self, ctx: Context, state: State = None) -> Stream[Any]:
         opened = self.opener()
-        alike = Alike(self.source_datapipe, opened) if self.as_ else None
+        alike = Alike(self.source_datapipe, opened, self.columns, self.column) if self.as_ else None
         later = self.as_ == "torch" and leaves_from(ctx, self)
 
         def open_part(item: Any, place: Any) -> _Part:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, Final, Protocol
@@ -36,8 +37,9 @@ def sources_of(pipe: Reading) -> Callable[[Any], tuple[str, ZarrRows]]:
     def opened(item: Any) -> tuple[str, ZarrRows]:
         if isinstance(item, tuple) and len(item) == 2 and isinstance(item[0], str):
             return item[0], ZarrRows(*item, pipe.arrays, pipe.span, kept)
-        if isinstance(item, str):
-            return item, rows(item)
+        if isinstance(item, (str, os.PathLike)):
+            url = os.fspath(item)
+            return url, rows(url)
         raise TypeError(f"a URL or path, of type str, or what open_zarr yields is expected, but got {item!r:.200}")
 
     return opened

@@ -55,7 +55,7 @@ class ZarrRows:
         lengths = {name: array.shape[0] for name, array in found.items() if array.ndim}
         if len(set(lengths.values())) > 1:
             raise DecodeError(f"{url}: the arrays of a sample must have one length, but these have {lengths}")
-        self.kinds = {name or self.name: (array.dtype, array.shape[1:]) for name, array in found.items()}
+        self.kinds = {name: (array.dtype, array.shape[1:]) for name, array in found.items()}
         self.length: int = next(iter(lengths.values()), 1)
         self._columns = [Column(url, name, array, kept, len(found)) for name, array in found.items()]
         self.span = span or _common_span([column for column in self._columns if column.chunk])

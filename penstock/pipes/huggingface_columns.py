@@ -143,27 +143,31 @@ class HuggingFaceReader(IterDataPipe[Any]):
         return cells
 
     def _streamed(self, ctx: Context, name: str, saved: Any) -> Stream[Any]:
-        given, place = saved or (0, None)
+        given, place, *seen = saved or (0, None)
+        types: list[str] = [*seen]  # that the batches have, where no features say so
         rows, is_exact = _own(self._data, self.columns, ctx.epoch)
         tables: Iterator[Any] = rows.iter(self.batch_size, drop_last_batch=self.drop_last)  # which begins when asked
         if place is not None:
             rows.load_state_dict(json.loads(json.dumps(place)))  # it keeps, and changes, what it is given
-        elif (seen := sum(1 for _ in islice(tables, given))) < given:
-            raise StateError(f"{name!r} gave {given} batches when the state was saved, and now only {seen}")
+        elif (there := sum(1 for _ in islice(tables, given))) < given:
+            raise StateError(f"{name!r} gave {given} batches when the state was saved, and now only {there}")
         convert = ctx.guarded(self, converting(self.as_, self.conversion))
-        features, of_first = rows.features, None
+        features = rows.features
         names = self.columns or (None if features is None else list(features))
 
         def batches() -> Iterator[Any]:
-            nonlocal of_first
+            of_last = None
             for table in tables:
                 batch = _as_batch(table, names, features)
-                of_first = of_first or batch.schema
-                if not batch.schema.equals(of_first):
-                    raise DecodeError(
-                        f"{name!r}: a batch has the columns {_said(batch.schema)}, and one ahead of it "
-                        f"{_said(of_first)}; an IterableDataset has one type for each where its features are given"
-                    )
+                if features is None and not (of_last is not None and batch.schema.equals(of_last)):
+                    of_last, said = batch.schema, _said(batch.schema)
+                    if not types:
+                        types.append(said)
+                    elif types != [said]:
+                        raise DecodeError(
+                            f"{name!r}: a batch has the columns {said}, and one ahead of it {types[0]}; an "
+                            "IterableDataset has one type for each where its features are given"
+                        )
                 yield convert(batch)
 
         running = batches()
@@ -173,8 +177,8 @@ class HuggingFaceReader(IterDataPipe[Any]):
             if not count():
                 return None
             if count() == given:  # what it says ahead of its first batch need not be what it was told
-                return {name: [given, place]}
-            return {name: [count(), json.loads(json.dumps(rows.state_dict())) if is_exact else None]}
+                return {name: [given, place, *types]}
+            return {name: [count(), json.loads(json.dumps(rows.state_dict())) if is_exact else None, *types]}
 
         return Stream(it, tell, closers=(running,))
 

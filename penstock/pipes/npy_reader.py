@@ -62,8 +62,7 @@ class NpyRowLister(SpanLister):
         self.storage_options = dict(storage_options or {})
 
     def opener(self) -> Callable[[Any], tuple[Any, Rows]]:
-        only = self.columns[0] if self.columns and len(self.columns) == 1 else None  # as the reader may call it
-        return npy_opener(self.columns, only, self.span, self.storage_options)
+        return npy_opener(self.columns, None, self.span, self.storage_options)
 
 
 @functional_datapipe("read_npy")

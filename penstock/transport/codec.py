@@ -10,6 +10,7 @@ import operator
 import pickle
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, TypeAlias
 
 from penstock.core.errors import TransportError
@@ -154,9 +155,9 @@ def _rebuilt_array(data: Any, char: str, shape: tuple[int, ...]) -> Any:
 def _reduced_batch(batch: Any) -> Any:
     """Reduce a record batch: a slice takes only its own part of the buffers, where Arrow would send them whole.
 
-    1,024 rows of a batch of 65,536 are 18 kB and not 1.1 MB.
+    1,024 rows of a batch of 65,536 are 18 kB and not 1.1 MB. So are batches with a type that pickle does not keep.
     """
-    if 2 * batch.nbytes >= batch.get_total_buffer_size():
+    if 2 * batch.nbytes >= batch.get_total_buffer_size() and all(map(_is_kept, batch.schema.types)):
         return NotImplemented
     import pyarrow
 
@@ -164,6 +165,18 @@ def _reduced_batch(batch: Any) -> Any:
     with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
         stream.write_batch(batch)
     return _rebuilt_batch, (pickle.PickleBuffer(sink.getvalue()),)
+
+
+@lru_cache(256)
+def _is_kept(kind: Any) -> bool:
+    """Whether a type of Arrow's is the same behind pickle, which leaves out how a fixed-size list calls its values."""
+    import pyarrow
+
+    if pyarrow.types.is_fixed_size_list(kind):
+        values = kind.value_field
+        if not values.equals(pyarrow.field("item", values.type), check_metadata=True):
+            return False
+    return all(_is_kept(kind.field(number).type) for number in range(kind.num_fields))
 
 
 def _rebuilt_batch(data: Any) -> Any:

@@ -80,7 +80,6 @@ class ArrayTable(MapDataPipe[dict[str, Any]]):
         self.as_ = as_
         self.column = column
         self.storage_options = dict(storage_options or {})
-        self.cache_bytes = cache_bytes
         self._groups = Groups(_Spans(self.tables, self.columns, column, self.storage_options), cache_bytes)
 
     def __len__(self) -> int:

@@ -10,6 +10,7 @@ from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import row_numbers, rows_of
 from penstock.pipes._huggingface import check_dataset, is_streamed, on_disk
 from penstock.pipes._table_columns import FORMS, check_columns, wanted_schema
+from penstock.pipes._tensors_later import to_leave
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -85,6 +86,17 @@ class HuggingFaceTable(MapDataPipe[dict[str, Any]]):
     def take(self, indices: Sequence[Any]) -> Any:
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
         return converting(self.as_, self.conversion)(self._rows.table.take(indices))
+
+    @property
+    def makes_tensors(self) -> bool:
+        """Whether a batch has tensors."""
+        return self.as_ == "torch"
+
+    def take_for_later(self, indices: Sequence[Any]) -> dict[str, Any]:
+        """Return rows as arrays that become the tensors of ``take`` where they arrive."""
+        from penstock.serialization.columns import Conversion
+
+        return to_leave(self.conversion or Conversion(), torch=True)(self._rows.table.take(indices))
 
     def holds(self) -> Any:
         return len(self)

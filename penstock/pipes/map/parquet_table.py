@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from penstock.core.errors import DecodeError
@@ -10,6 +10,7 @@ from penstock.core.pipe import MapDataPipe
 from penstock.pipes._batches import joined, rows_of
 from penstock.pipes._table_columns import check_columns, check_same, span_of, wanted_schema
 from penstock.pipes._table_files import ParquetFile
+from penstock.pipes._tensors_later import to_leave
 from penstock.pipes.map._groups import Groups
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
         self.as_ = as_
         self.storage_options = storage_options or {}
         self.conversion = conversion
-        self.cache_bytes = cache_bytes
         self._groups = Groups(_RowGroups(self.paths, self.columns, self.storage_options), cache_bytes)
 
     def __len__(self) -> int:
@@ -85,14 +85,29 @@ class ParquetTable(MapDataPipe[dict[str, Any]]):
 
     def take(self, indices: Sequence[Any]) -> Any:
         """Return rows as a batch of columns, in the order of their numbers; below 0 they count from the end."""
-        from penstock.serialization.columns import Conversion
-
         batch = self._groups.take(indices)
         if self.as_ == "arrow":
             return batch
-        conversion = self.conversion or Conversion()
+        conversion = self._conversion()
+        return self._made(conversion.to_torch if self.makes_tensors else conversion.to_numpy, batch)
+
+    @property
+    def makes_tensors(self) -> bool:
+        """Whether a batch has tensors."""
+        return self.as_ == "torch"
+
+    def take_for_later(self, indices: Sequence[Any]) -> dict[str, Any]:
+        """Return rows as arrays that become the tensors of ``take`` where they arrive."""
+        return self._made(to_leave(self._conversion(), torch=True), self._groups.take(indices))
+
+    def _conversion(self) -> Conversion:
+        from penstock.serialization.columns import Conversion
+
+        return self.conversion or Conversion()
+
+    def _made(self, convert: Callable[[Any], dict[str, Any]], batch: Any) -> dict[str, Any]:
         try:
-            return conversion.to_torch(batch) if self.as_ == "torch" else conversion.to_numpy(batch)
+            return convert(batch)
         except ValueError as error:  # a null, an image that cannot be decoded; a batch may be of several files
             files = self.paths[0] if len(self.paths) == 1 else f"one of {self.paths[0]} to {self.paths[-1]}"
             raise DecodeError(f"{files}: {error}") from error
