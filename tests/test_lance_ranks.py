@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,24 @@ def test_ranks_read_the_version_of_the_first_of_them(uri: str, make: Any) -> Non
     if len(set.union(*second_pass)) > 28:  # none was dropped: what was opened behind the write has it
         assert 30 in set.union(*second_pass)
         assert 31 not in set.union(*second_pass)
+
+
+def of_another(rank: int, path: str) -> int:
+    """What rank 1 finds at the path is another data set, which has more versions: on another machine, say."""
+    version = 0
+    for turn in range(2):
+        if turn == rank == 1:
+            shutil.rmtree(path)
+            for start in range(4):
+                append(path, start, start + 1)
+        if turn == rank:
+            version = LanceDataset(path, 4).table.version
+        dist.barrier()
+    return version
+
+
+def test_a_version_of_another_data_set_is_nobody_elses(uri: str) -> None:
+    assert ranks.values(2, of_another, uri) == [2, 4]
 
 
 def read_in_turn(rank: int, path: str, options: Any, store: str | None) -> list[int] | str:

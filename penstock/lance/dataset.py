@@ -15,7 +15,7 @@ from penstock.core.leaving import Tensors
 from penstock.core.pipe import IterDataPipe, join_torch
 from penstock.core.stream import State, Stream
 from penstock.lance._cache import cached
-from penstock.lance._noted import Noted, different, says_version
+from penstock.lance._noted import Noted, mark, says_version
 from penstock.lance._planner import Planner, Sampler
 from penstock.lance._sharded import ShardedBatchSampler, ShardedFragmentSampler
 from penstock.lance._source import BatchNumbers, BatchTaker, Dealt, Everything, Ranks, Scanned
@@ -219,12 +219,17 @@ def _opened(dataset: Any, options: dict[str, Any], made_of: Any, ranks: int | No
     """Open a data set, at the version that the ranks have agreed on, unless it is said which."""
     is_said = says_version(dataset, options)
     data = LanceData(dataset, options.pop("version", None), options)
-    noted = Noted(data.uri, made_of, ranks)
-    version = noted.version(data.version)
-    if version != data.version:
+    noted = Noted(data, made_of, ranks)
+    other = noted.other()
+    if other is not None:
         if is_said:
-            raise different(data.uri, data.version, version)
-        data = LanceData(dataset, version, options)
+            raise noted.different(other[0])
+        try:
+            theirs = LanceData(dataset, other[0], options)
+        except FileNotFoundError as error:
+            raise noted.different(other[0]) from error
+        if mark(theirs) == other[1]:  # a machine may have a data set of its own there
+            data = theirs
     return data, noted
 
 

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from penstock.lance._noted import Noted, different, says_version
+from penstock.lance._noted import Noted, says_version
 from penstock.lance.collate import Row, Rows, know_collate
 from penstock.pipes._lance import LanceData
 from penstock.pipes.map.lance_table import LanceTable
@@ -64,9 +64,10 @@ class SafeLanceDataset(LanceTable):
         options = dict(dataset_options or {})
         is_said = says_version(uri, options)
         data = LanceData(uri, options.pop("version", None), options)
-        first = Noted(data.uri, ("safe", columns, str(filter))).version(data.version)
-        if first != data.version and not is_said:  # only one rank may read it, so this need be no mistake
-            warnings.warn(str(different(data.uri, data.version, first)), stacklevel=2)
+        noted = Noted(data, ("safe", columns, str(filter)))
+        other = noted.other()
+        if other is not None and not is_said:  # only one rank may read it, so this need be no mistake
+            warnings.warn(str(noted.different(other[0])), stacklevel=2)
         super().__init__(data, columns, filter, as_="torch", conversion=conversion)
 
     def __getitem__(self, index: Any) -> Row:

@@ -14,8 +14,7 @@ from penstock.files.remote import connected, ranged
 from penstock.pipes._chunk_check import check_chunks, chunks_of
 from penstock.pipes._condition import columns_of
 
-__all__ = ["ArrowFile", "ParquetFile", "TableFile", "TypelessFile", "naming"]
-__all__ = ["ArrowFile", "ParquetFile", "TableFile", "Versioned", "naming"]
+__all__ = ["ArrowFile", "ParquetFile", "TableFile", "TypelessFile", "Versioned", "naming"]
 
 _Read = Callable[[int, int], bytes]
 _STREAMED_BYTES = 8 << 20  # row groups above this are read piece by piece, where that takes no requests
