@@ -214,6 +214,47 @@ def test_a_table_without_rows_has_a_schema(tmp_path: Path, capsys: Any) -> None:
         assert column in out and "rows 0" in " ".join(out.split())
 
 
+def test_an_array_with_fields_has_their_columns(tmp_path: Path, capsys: Any) -> None:
+    np.save(tmp_path / "a.npy", np.zeros(2, [("id", "int32"), ("box", "float64", (4,))]))
+    assert main(["head", str(tmp_path / "a.npy"), "-n", "1"]) == 0
+    assert lines(capsys.readouterr().out)[-5:] == ["id int32", "box float64[4]", "", "id box", "0 float64[4]"]
+
+
+def test_a_zarr_array_is_one_column(tmp_path: Path, capsys: Any) -> None:
+    zarr.create_array(str(tmp_path / "x.zarr"), data=np.zeros(3, "datetime64[ns]"), chunks=(2,))
+    assert main(["head", str(tmp_path / "x.zarr"), "-n", "1"]) == 0
+    expected = ["x datetime64[ns] in chunks [2]", "", "x", "1970-01-01T00:00:00.000000000"]
+    assert lines(capsys.readouterr().out)[-4:] == expected
+
+
+def test_times_are_shown_plainly(tmp_path: Path, capsys: Any) -> None:
+    table = pa.table({"at": pa.array([0], pa.timestamp("s")), "for": pa.array([90], pa.duration("s"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    assert main(["head", str(tmp_path / "a.parquet")]) == 0
+    assert lines(capsys.readouterr().out)[-1] == "1970-01-01 00:00:00 0:01:30"
+
+
+@pytest.mark.parametrize("name", ["a.arrows", "a"])
+def test_a_stream_of_arrow_is_told_by_its_bytes(tmp_path: Path, name: str, capsys: Any) -> None:
+    with pa.ipc.new_stream(tmp_path / name, TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    assert main(["head", str(tmp_path / name), "-n", "2"]) == 0
+    assert {"format arrow", *SCHEMA, *FIRST} <= set(lines(capsys.readouterr().out))
+
+
+def test_a_pattern_may_stand_for_several_data_sets(tmp_path: Path, capsys: Any) -> None:
+    for part in range(2):
+        lance.write_dataset(TABLE, str(tmp_path / f"{part}.lance"))
+        group = zarr.create_group(str(tmp_path / f"{part}.zarr"))
+        group.create_array("x", data=np.arange(3), chunks=(2,))
+    assert main(["head", str(tmp_path / "*.lance")]) == 0
+    assert {"rows 24", "data sets 2", "fragments 2"} <= set(lines(capsys.readouterr().out))
+    assert main(["head", str(tmp_path / "*.zarr")]) == 0
+    assert {"rows 6", "data sets 2", "arrays 2", "chunks 4"} <= set(lines(capsys.readouterr().out))
+    assert main(["head", str(tmp_path / "*")]) == 1
+    assert "the formats lance, zarr" in capsys.readouterr().err
+
+
 def test_mistakes_are_named(tmp_path: Path, capsys: Any) -> None:
     (tmp_path / "cut.parquet").write_bytes(b"PAR1 and no more")
     (tmp_path / "noise").write_bytes(b"\x01\x02")

@@ -11,19 +11,23 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+from penstock.cli._aligned import aligned
 from penstock.cli._samples import columns_of
 from penstock.core.errors import MissingExtra
 from penstock.files.remote import connected
 from penstock.files.saving import put
-from penstock.pipes._table_files import ArrowFile, ParquetFile, naming
+from penstock.pipes._lance import naming_lance, said
+from penstock.pipes._table_files import ArrowFile, ParquetFile
 from penstock.serialization.to_arrow import batch_of_columns, stacked
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["LanceDataSet", "arrow_files", "parquet_files"]
+
+_LANCE_BYTES: Final = 16  # the size of Rust's widest numbers, which decimals and views of text are to it
 
 
 class _ArrowSink(ABC):
@@ -42,7 +46,7 @@ class _ArrowSink(ABC):
         if number and self._schema is None:
             self._schema = self._written()
         if number and self._schema is not None:
-            table = _aligned(table, self._schema, number)
+            table = aligned(table, self._schema, number)
         self._put(number, first, table)
         self._schema = table.schema
 
@@ -76,7 +80,20 @@ class TableFiles(_ArrowSink):
             return file.schema
 
     def _put(self, number: int, first: int, table: pa.Table) -> None:
-        put(*connected(self._part(number), {}), self._to_bytes(table))
+        part = self._part(number)
+        put(*connected(part, {}), self._encoded(table, part))
+
+    def _encoded(self, table: pa.Table, part: str) -> bytes:
+        import pyarrow as pa
+
+        try:
+            return self._to_bytes(table)
+        except pa.ArrowException as error:
+            if table.num_columns == 1:
+                raise _refused(part, table.schema.field(0), error) from error
+            for i in range(table.num_columns):  # to find the one that it is about
+                self._encoded(table.select([i]), part)
+            raise
 
     def _part(self, number: int) -> str:
         return f"{self._url}/part-{number:05d}{self._end}"
@@ -115,14 +132,26 @@ class LanceDataSet(_ArrowSink):
         self._lance = lance
 
     def _written(self) -> pa.Schema:
-        with naming(self._url):
+        with naming_lance(self._url):
             schema: pa.Schema = self._lance.dataset(self._url).schema
         return schema
 
     def _put(self, number: int, first: int, table: pa.Table) -> None:
-        with naming(self._url):
-            mode = self._back_to(first) if number else self._anew()
-            self._lance.write_dataset(table, self._url, mode=mode)
+        if not number:
+            self._check(table.schema)
+        mode = self._back_to(first) if number else self._anew()
+        with naming_lance(self._url):
+            self._lance.write_dataset(_in_place(table), self._url, mode=mode)
+
+    def _check(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
+        from lance.schema import LanceSchema
+
+        for field in schema:
+            try:
+                LanceSchema.from_pyarrow(pa.schema([field]))
+            except ValueError as error:
+                raise _refused(self._url, field, error) from error
 
     def _anew(self) -> str:
         fs, folder = connected(self._url, {})
@@ -130,36 +159,38 @@ class LanceDataSet(_ArrowSink):
 
     def _back_to(self, rows: int) -> str:
         """Make the version with so many rows the latest one: a shard may have been written and not been noted."""
-        data = self._lance.dataset(self._url)
-        if data.count_rows() == rows:
-            return "append"
-        for version in sorted((each["version"] for each in data.versions()), reverse=True):
-            earlier = data.checkout_version(version)
-            if earlier.count_rows() == rows:
-                earlier.restore()
+        with naming_lance(self._url):
+            data = self._lance.dataset(self._url)
+            there = data.count_rows()
+            if there == rows:
                 return "append"
+            for version in sorted((each["version"] for each in data.versions()), reverse=True):
+                earlier = data.checkout_version(version)
+                if earlier.count_rows() == rows:
+                    earlier.restore()
+                    return "append"
         raise ValueError(
-            f"{self._url} has {data.count_rows()} rows, {rows} were noted, and no version has as many: it was written "
+            f"{self._url} has {there} rows, {rows} were noted, and no version has as many: it was written "
             "by others; --restart begins anew"
         )
 
 
-def _aligned(table: pa.Table, schema: pa.Schema, number: int) -> pa.Table:
-    """Return a table with the columns and types of the first shard. TypeError where a value would be lost."""
+def _refused(target: str, field: pa.Field, error: Exception) -> TypeError:
+    return TypeError(f"{target}: column {field.name!r} of {field.type} cannot be written: {said(error)}")
+
+
+def _in_place(table: pa.Table) -> pa.Table:
+    """Return a table whose memory lies as Lance needs it, which panics else: files of Arrow's keep to 8 bytes only."""
     import pyarrow as pa
 
-    if sorted(table.schema.names) != sorted(schema.names):
-        raise TypeError(
-            f"shard {number} has the columns {table.schema.names}, and the first one has {schema.names}, as all must"
+    def lies_well(chunk: pa.Array) -> bool:
+        return all(buffer is None or buffer.address % _LANCE_BYTES == 0 for buffer in chunk.buffers())
+
+    columns = [
+        pa.chunked_array(
+            [chunk if lies_well(chunk) else pa.concat_arrays([chunk, chunk.slice(0, 0)]) for chunk in column.chunks],
+            column.type,
         )
-    columns = []
-    for field in schema:
-        column = table.column(field.name)
-        try:
-            columns.append(column if column.type == field.type else column.cast(field.type))
-        except (pa.ArrowException, ValueError) as error:
-            raise TypeError(
-                f"column {field.name!r} is {column.type} in shard {number}, and {field.type} in the first one, which "
-                f"cannot hold it ({error}); a larger --shard-samples lets the first one show more of its values"
-            ) from error
-    return pa.Table.from_arrays(columns, schema=schema)
+        for column in table.columns
+    ]
+    return pa.Table.from_arrays(columns, schema=table.schema)

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from penstock.cli._reading import csv_reader, npy_rows, table_file, zarr_rows
 from penstock.cli.formats import Dataset
-from penstock.core.errors import DecodeError
 from penstock.files.remote import connected, ranged
 from penstock.pipes._lance import LanceData
-from penstock.pipes._npy_rows import npy_opener
+from penstock.pipes._npy_rows import NpyRows
 from penstock.pipes._table_files import ArrowFile, ParquetFile
-from penstock.pipes._zarr_column import Kept
 from penstock.pipes._zarr_rows import ZarrRows
 from penstock.pipes._zarr_store import open_node
 from penstock.serialization.shard import ShardReader
@@ -79,66 +78,67 @@ def _arrow_type(kind: Any) -> str:
 def _parquet(facts: Facts, urls: list[str]) -> None:
     facts.rows = facts.counts["row groups"] = 0
     for url in urls:
-        file = ParquetFile(url, {}, lambda read: read)
-        try:
+        with table_file(ParquetFile, url) as file:
             facts.schema = facts.schema or _fields(file.schema)
             facts.rows += file.footer.num_rows
             facts.counts["row groups"] += file.groups
-        finally:
-            file.close()
 
 
 def _arrow(facts: Facts, urls: list[str]) -> None:
     facts.counts["record batches"] = 0
     for url in urls:
-        file = ArrowFile(url, {}, lambda read: read)
-        try:
+        with table_file(ArrowFile, url) as file:
             facts.schema = facts.schema or _fields(file.schema)
             facts.counts["record batches"] += file.count()
-        finally:
-            file.close()
 
 
 def _lance(facts: Facts, urls: list[str]) -> None:
-    (url,) = urls
-    data = LanceData(url)
-    facts.schema = _fields(data.dataset.schema)
-    facts.counts = {"fragments": len(data.fragments), "version": data.version}
+    found = [LanceData(url) for url in urls]
+    facts.schema = _fields(found[0].dataset.schema)
+    facts.counts = _several(urls) | {"fragments": sum(len(data.fragments) for data in found)}
+    if len(found) == 1:
+        facts.counts["version"] = found[0].version
 
 
 def _zarr(facts: Facts, urls: list[str]) -> None:
-    (url,) = urls
-    node = open_node(url, {})
-    rows = ZarrRows(url, node, None, None, Kept())
-    arrays = {name: node[name] for name in rows.names} if rows.names is not None else {rows.name: node}
-    facts.schema = [(name, _zarr_type(array)) for name, array in arrays.items()]
-    facts.rows = rows.length
-    chunks = sum(array.nchunks for array in arrays.values())
-    facts.counts = {"arrays": len(arrays), "chunks": chunks, "spans": -(-rows.length // rows.span)}
+    facts.rows = 0
+    facts.counts = _several(urls) | dict.fromkeys(("arrays", "chunks", "spans"), 0)
+    for url in urls:
+        node = open_node(url, {})
+        rows = zarr_rows(url, node)
+        arrays = [node] if rows.names is None else [node[name] for name in rows.names]
+        if not facts.schema:
+            for name, array in zip(rows.kinds, arrays, strict=True):
+                how = f" in chunks {list(array.chunks)}" + (f", shards {list(array.shards)}" if array.shards else "")
+                facts.schema += [(each, kind + how) for each, kind in _kinds(rows, name)]
+        facts.rows += rows.length
+        facts.counts["arrays"] += len(arrays)
+        facts.counts["chunks"] += sum(array.nchunks for array in arrays)
+        facts.counts["spans"] += -(-rows.length // rows.span)
 
 
-def _zarr_type(array: Any) -> str:
-    shards = f", shards {list(array.shards)}" if array.shards else ""
-    return f"{kind_of(array.dtype, array.shape[1:])} in chunks {list(array.chunks)}{shards}"
+def _several(urls: list[str]) -> dict[str, int]:
+    return {"data sets": len(urls)} if len(urls) > 1 else {}
 
 
 def _npy(facts: Facts, urls: list[str]) -> None:
-    opened = npy_opener(None, None, None, {})
-    tables = [opened(url)[1] for url in urls]
-    facts.schema = [(name, kind_of(*kind)) for name, kind in tables[0].kinds.items()]
+    tables = [npy_rows(url) for url in urls]
+    facts.schema = [each for name in tables[0].kinds for each in _kinds(tables[0], name)]
     facts.counts["arrays"] = sum(len(table.kinds) for table in tables)
 
 
-def _csv(facts: Facts, urls: list[str]) -> None:
-    import pyarrow as pa
-    import pyarrow.csv as pc
+def _kinds(rows: NpyRows | ZarrRows, name: str) -> list[tuple[str, str]]:
+    """Return what the column of an array is; of an array by itself that has fields, what the columns of these are."""
+    dtype, shape = rows.kinds[name]
+    if dtype.names is None or name in (rows.names or ()):
+        return [(name or rows.name, kind_of(dtype, shape))]
+    fields = [(field, *(dtype[field].subdtype or (dtype[field], ()))) for field in dtype.names]
+    return [(field, kind_of(kind, (*shape, *inner))) for field, kind, inner in fields]
 
-    fs, path = connected(urls[0], {})
-    with fs.open(path, "rb", compression="infer") as file:
-        try:
-            facts.schema = _fields(pc.open_csv(file).schema)
-        except pa.ArrowInvalid as error:
-            raise DecodeError(f"{urls[0]}: {error}") from error
+
+def _csv(facts: Facts, urls: list[str]) -> None:
+    with csv_reader(urls[0]) as reader:
+        facts.schema = _fields(reader.schema)
 
 
 def _shards(facts: Facts, urls: list[str]) -> None:

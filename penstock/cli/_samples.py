@@ -11,8 +11,10 @@ def columns_of(samples: list[Any]) -> dict[str, list[Any]]:
     """Return samples as columns.
 
     Raises:
-        TypeError: a sample is no dict. ValueError: one has other keys than the first.
+        TypeError: a sample is no dict. ValueError: one has other keys than the first, or there is none.
     """
+    if not samples:
+        raise ValueError("there are no samples, and nothing else tells which columns a table of them would have")
     names: list[str] = []
     for number, sample in enumerate(samples):
         if not isinstance(sample, dict) or not sample:

@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from penstock.cli._arrow_sinks import LanceDataSet, arrow_files, parquet_files
 from penstock.cli._samples import columns_of
+from penstock.cli._zarr_sink import ZarrGroup
 from penstock.files.remote import connected
 from penstock.files.saving import put
-from penstock.serialization.columns import Conversion
 from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer
 from penstock.stores.squirrel_store import SquirrelStore
 
@@ -27,7 +27,10 @@ class Sink(Protocol):
     columnar: bool
 
     def write(self, number: int, first: int, samples: Any) -> None:
-        """Write a shard: the ``number``-th, whose first sample is the ``first``-th of all."""
+        """Write a shard: the ``number``-th, whose first sample is the ``first``-th of all.
+
+        One without samples is an empty record batch where its columns are known, whatever is taken otherwise.
+        """
         ...
 
 
@@ -45,8 +48,8 @@ class _Shards:
     def __init__(self, store: SquirrelStore) -> None:
         self._store = store
 
-    def write(self, number: int, first: int, samples: list[Any]) -> None:
-        self._store.set(samples, f"{number:05d}")
+    def write(self, number: int, first: int, samples: Any) -> None:
+        self._store.set(samples if isinstance(samples, list) else [], f"{number:05d}")
 
 
 class _CsvFiles:
@@ -57,8 +60,9 @@ class _CsvFiles:
     def __init__(self, url: str) -> None:
         self._fs, self._folder = connected(url.rstrip("/"), {})
 
-    def write(self, number: int, first: int, samples: list[Any]) -> None:
-        put(self._fs, f"{self._folder}/part-{number:05d}.csv", _csv_bytes(columns_of(samples)))
+    def write(self, number: int, first: int, samples: Any) -> None:
+        columns = columns_of(samples) if isinstance(samples, list) else samples.to_pydict()
+        put(self._fs, f"{self._folder}/part-{number:05d}.csv", _csv_bytes(columns))
 
 
 def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
@@ -67,6 +71,9 @@ def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(columns)
+    for name, values in columns.items():
+        if any(value is None for value in values) and any(isinstance(value, str) for value in values):
+            raise TypeError(f"CSV has no null beside texts, which column {name!r} has: it would be an empty text")
     for row in zip(*columns.values(), strict=True):
         for name, value in zip(columns, row, strict=True):
             if isinstance(value, (list, tuple, dict, bytes)) or getattr(value, "ndim", 0) > 0:
@@ -75,48 +82,10 @@ def _csv_bytes(columns: dict[str, list[Any]]) -> bytes:
     return text.getvalue().encode()
 
 
-class _ZarrGroup:
-    """A group with an array for each column, a shard of samples being a chunk of each."""
-
-    columnar = True
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-
-    def write(self, number: int, first: int, samples: Any) -> None:
-        import numpy as np
-        import zarr
-
-        group = zarr.open_group(self._url, mode="a")
-        columns = columns_of(samples) if isinstance(samples, list) else Conversion().to_numpy(samples)
-        for name, values in columns.items():
-            text = isinstance(values, list) and isinstance(values[0], str)
-            bad = next((value for value in values if not isinstance(value, str)), "") if text else ""
-            if bad != "" or isinstance(values, dict):
-                raise _no_column(name, values if isinstance(values, dict) else bad)
-            try:
-                rows: Any = np.array(values, dtype=np.dtypes.StringDType() if text else None)
-            except ValueError as error:  # rows of several shapes
-                raise TypeError(f"zarr has no column of rows of several shapes, which column {name!r} has") from error
-            if not text and (rows.dtype.hasobject or rows.dtype.kind in "SUV"):
-                raise _no_column(name, next((value for value in values if value is None), values[0]))
-            if name not in group:
-                group.create_array(
-                    name, shape=(0, *rows.shape[1:]), chunks=rows.shape, dtype="str" if text else rows.dtype
-                )
-            array: Any = group[name]
-            array.resize((first + len(rows), *rows.shape[1:]))
-            array[first:] = rows
-
-
-def _no_column(name: str, value: Any) -> TypeError:
-    return TypeError(f"zarr has no column of {type(value).__name__}, which column {name!r} is: {value!r:.100}")
-
-
 _SINKS: dict[str, Callable[[str], Sink]] = {
     "arrow": arrow_files,
     "csv": _CsvFiles,
     "lance": LanceDataSet,
     "parquet": parquet_files,
-    "zarr": _ZarrGroup,
+    "zarr": ZarrGroup,
 }

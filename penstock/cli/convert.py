@@ -10,8 +10,7 @@ from itertools import islice
 from typing import Any
 
 from penstock.cli._sinks import Sink, sink
-from penstock.cli.formats import FORMATS, Dataset, find
-from penstock.core.errors import PenstockError
+from penstock.cli.formats import FAULTS, FORMATS, Dataset, find
 from penstock.files.remote import connected
 from penstock.files.saving import put
 from penstock.loader2 import DataLoader2
@@ -44,7 +43,7 @@ def convert(
         said = {"sources": found.urls, "format": format, "shard_samples": shard_samples, "compression": compression}
         progress = _Progress(target, said, restart=restart)
         written = _run(found, sink(target, format, compression), progress, shard_samples)
-    except (PenstockError, OSError, TypeError, ValueError) as error:
+    except FAULTS as error:
         print(f"penstock convert: {error}", file=sys.stderr)
         return 1
     print(f"{written} samples in {target}")
@@ -71,6 +70,9 @@ def _run(found: Dataset, to: Sink, progress: _Progress, shard_samples: int) -> i
             to.write(progress.shards, progress.samples, samples)
             progress.note(count, loader.state_dict())
             bar.update(count)
+        if not progress.shards:
+            to.write(0, 0, found.empty())
+            progress.note(0, loader.state_dict())
     progress.end()
     return progress.samples
 

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
 
-from penstock.core.errors import DecodeError, GraphError
+from penstock.cli._reading import BATCHES, COUNTS, EMPTY, READERS
+from penstock.core.errors import DecodeError, GraphError, PenstockError
 from penstock.core.pipe import IterDataPipe
 from penstock.files.remote import connected, ranged
-from penstock.pipes._lance import LanceData
-from penstock.pipes._npy_rows import npy_opener
 from penstock.pipes._zarr_store import is_zarr
 from penstock.pipes.wrapper import IterableWrapper
 from penstock.serialization.shard import ShardReader, bare
 
-__all__ = ["FORMATS", "READABLE", "Dataset", "UnknownFormat", "find", "is_folder"]
+__all__ = ["FAULTS", "FORMATS", "READABLE", "Dataset", "UnknownFormat", "find", "is_folder"]
+
+# What says that data or arguments are not as they should be. NotImplementedError is pyarrow's, of types.
+FAULTS = (PenstockError, OSError, TypeError, ValueError, ArithmeticError, EOFError, NotImplementedError)
 
 FORMATS = ("arrow", "csv", "jsonl", "lance", "messagepack", "parquet", "zarr")
 READABLE = (*FORMATS, "files", "npy", "tar")
 _ENDS = {
     ".arrow": "arrow",
+    ".arrows": "arrow",
     ".csv": "csv",
     ".feather": "arrow",
     ".ipc": "arrow",
@@ -36,7 +39,12 @@ _ENDS = {
     ".tar": "tar",
     ".tgz": "tar",
 }
-_HEADS = {b"PAR1": "parquet", b"ARROW1": "arrow", b"\x93NUMPY": "npy"}
+_HEADS = {
+    b"PAR1": "parquet",
+    b"ARROW1": "arrow",
+    b"\x93NUMPY": "npy",
+    b"\xff\xff\xff\xff": "arrow",
+}  # the last is a stream
 _SNIFFED_BYTES = 1 << 16
 
 
@@ -58,16 +66,20 @@ class Dataset:
 
     def pipe(self) -> IterDataPipe[dict[str, Any]]:
         """Return a pipe of the samples, as dicts."""
-        return _READERS[self.format](IterableWrapper(self.urls, deepcopy=False))
+        return READERS[self.format](IterableWrapper(self.urls, deepcopy=False))
 
     def batches(self) -> IterDataPipe[Any] | None:
         """Return a pipe of the samples as Arrow's record batches; None where the format has no types of its own."""
-        read = _BATCHES.get(self.format)
+        read = BATCHES.get(self.format)
         return None if read is None else read(IterableWrapper(self.urls, deepcopy=False))
 
     def count(self) -> int | None:
         """Return how many samples there are, None where only reading would tell."""
-        return _COUNTS[self.format](self.urls) if self.format in _COUNTS else None
+        return COUNTS[self.format](self.urls) if self.format in COUNTS else None
+
+    def empty(self) -> Any:
+        """Return a record batch with its columns and no rows; an empty list where only rows show them."""
+        return EMPTY[self.format](self.urls[0]) if self.format in EMPTY else []
 
 
 def find(url: str, format: str | None = None) -> Dataset:
@@ -81,6 +93,8 @@ def find(url: str, format: str | None = None) -> Dataset:
         FileNotFoundError: there is nothing.
         GraphError: the format shows neither in the names nor in the bytes, or there are several.
     """
+    if "*" in url and (folders := _folders(url)):
+        return _together(url, [find(folder, format) for folder in folders])
     if format == "zarr" or (format is None and is_zarr(url, {})):
         return Dataset("zarr", [url])
     if format == "lance" or (format is None and _is_lance(url)):
@@ -95,13 +109,22 @@ def find(url: str, format: str | None = None) -> Dataset:
     if not names:
         raise FileNotFoundError(f"{url}: nothing is there")
     if format is None:
-        found = {_by_name(name) or _by_bytes(name) for name in names}
-        if len(found) > 1:
-            raise GraphError(f"{url} has files of the formats {', '.join(sorted(found))}; say which one to read")
-        (format,) = found
+        format = _only_one(url, (_by_name(name) or _by_bytes(name) for name in names))
     if format == "npy" and is_folder(url) and all(name.endswith(".npy") for name in names):
         return Dataset("npy", [url])  # a file for each column
     return Dataset(format, names)
+
+
+def _together(url: str, found: list[Dataset]) -> Dataset:
+    format = _only_one(url, (each.format for each in found))
+    return Dataset(format, [name for each in found for name in each.urls])
+
+
+def _only_one(url: str, formats: Iterable[str]) -> str:
+    found = sorted(set(formats))
+    if len(found) > 1:
+        raise GraphError(f"{url} has files of the formats {', '.join(found)}; say by a pattern which ones to read")
+    return found[0]
 
 
 def _is_lance(url: str) -> bool:
@@ -135,14 +158,26 @@ def is_folder(url: str) -> bool:
 
 
 def _names(url: str) -> list[str]:
+    """Return the files at a URL, in order."""
     fs, path = connected(url, {})
     if "*" in path:
-        found = fs.glob(path)
+        found = fs.glob(path, detail=True).values()
     elif fs.isdir(path):
-        found = [each["name"] for each in fs.ls(path, detail=True) if each["type"] == "file"]
+        found = fs.ls(path, detail=True)
     else:
-        found = [path] if fs.exists(path) else []
-    return _full(url, sorted(name for name in found if not os.path.basename(name).startswith((".", "_"))))
+        return _full(url, [path] if fs.exists(path) else [])
+    return _full(url, sorted(each["name"] for each in found if each["type"] == "file" and _is_shown(each["name"])))
+
+
+def _folders(url: str) -> list[str]:
+    """Return the folders that a pattern stands for, in order; none where there are files as well."""
+    fs, path = connected(url, {})
+    found = {name: each["type"] for name, each in fs.glob(path, detail=True).items() if _is_shown(name)}
+    return [] if "file" in found.values() else _full(url, sorted(found))
+
+
+def _is_shown(name: str) -> bool:
+    return not os.path.basename(name.rstrip("/")).startswith((".", "_"))
 
 
 def _full(url: str, names: list[str]) -> list[str]:
@@ -172,105 +207,3 @@ def _by_bytes(url: str) -> str:
         if isinstance(sample, dict) and all(isinstance(name, str) for name in sample):  # else noise is MessagePack
             return format
     raise UnknownFormat(f"{url}: neither its name nor its first sample tells its format; say which one it is")
-
-
-def _csv_rows(url: str) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a CSV file, with the types that pyarrow finds in its first megabyte."""
-    import pyarrow as pa
-    import pyarrow.csv as pc
-
-    fs, path = connected(url, {})
-    with fs.open(path, "rb", compression="infer") as file:
-        try:
-            for batch in pc.open_csv(file):
-                yield from batch.to_pylist()
-        except pa.ArrowInvalid as error:
-            raise DecodeError(f"{url}: {error}") from error
-
-
-def _batch_rows(batch: Any) -> Iterator[dict[str, Any]]:
-    """Yield the rows of a record batch, with Python's values. Tensors of a fixed shape come as arrays."""
-    import pyarrow as pa
-
-    columns = [
-        column.to_numpy_ndarray()
-        if isinstance(column.type, pa.FixedShapeTensorType) and len(column) and not column.null_count
-        else column.to_pylist()
-        for column in batch.columns
-    ]
-    for values in zip(*columns, strict=True):
-        yield dict(zip(batch.schema.names, values, strict=True))
-
-
-def _file_row(url: str) -> dict[str, Any]:
-    """Return a file as a sample."""
-    fs, path = connected(url, {})
-    return {"path": url, "data": fs.cat_file(path)}
-
-
-def _with_bytes(file: tuple[str, Any]) -> tuple[str, bytes]:
-    return file[0], file[1].read()
-
-
-def _arrow_count(urls: list[str]) -> int | None:
-    import pyarrow as pa
-
-    total = 0
-    for url in urls:
-        fs, path = connected(url, {})
-        with fs.open(path, "rb") as file:
-            if file.read(6) != b"ARROW1":
-                return None  # a stream has no index
-            file.seek(0)
-            total += pa.ipc.open_file(file).count_rows()
-    return total
-
-
-def _parquet_count(urls: list[str]) -> int:
-    import pyarrow.parquet as pq
-
-    total = 0
-    for url in urls:
-        fs, path = connected(url, {})
-        with fs.open(path, "rb") as file:
-            total += pq.ParquetFile(file).metadata.num_rows
-    return total
-
-
-def _shard_count(urls: list[str]) -> int | None:
-    total = 0
-    for url in urls:
-        index = ShardReader(url, ranged(*connected(url, {})), "msgpack").index()
-        if index is None:
-            return None
-        total += index.samples
-    return total
-
-
-_BATCHES: dict[str, Callable[[IterDataPipe[str]], IterDataPipe[Any]]] = {
-    "arrow": lambda files: files.read_arrow(as_="arrow"),
-    "lance": lambda files: files.read_lance(as_="arrow"),
-    "parquet": lambda files: files.read_parquet(as_="arrow"),
-}
-_READERS: dict[str, Callable[[IterDataPipe[str]], IterDataPipe[Any]]] = {
-    "arrow": lambda files: _BATCHES["arrow"](files).flatmap(_batch_rows),
-    "csv": lambda files: files.flatmap(_csv_rows),
-    "files": lambda files: files.map(_file_row),
-    "jsonl": lambda files: files.read_jsonl(),
-    "lance": lambda files: _BATCHES["lance"](files).flatmap(_batch_rows),
-    "messagepack": lambda files: files.read_messagepack(),
-    "npy": lambda files: files.read_npy().rows(),
-    "parquet": lambda files: _BATCHES["parquet"](files).flatmap(_batch_rows),
-    "tar": lambda files: files.open_files_by_fsspec("rb").load_from_tar().map(_with_bytes).webdataset(),
-    "zarr": lambda files: files.read_zarr(),
-}
-_COUNTS: dict[str, Callable[[list[str]], int | None]] = {
-    "arrow": _arrow_count,
-    "files": len,
-    "jsonl": _shard_count,
-    "lance": lambda urls: sum(LanceData(url).dataset.count_rows() for url in urls),
-    "messagepack": _shard_count,
-    "npy": lambda urls: sum(rows.length for _, rows in map(npy_opener(None, None, None, {}), urls)),
-    "parquet": _parquet_count,
-    "zarr": lambda urls: len(IterableWrapper(urls).read_zarr()),
-}

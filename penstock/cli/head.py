@@ -5,12 +5,12 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Sequence
+from datetime import date, time, timedelta
 from itertools import islice
 from typing import Any, Final
 
 from penstock.cli._facts import Facts, facts_of, type_of
-from penstock.cli.formats import Dataset, UnknownFormat, find, is_folder
-from penstock.core.errors import PenstockError
+from penstock.cli.formats import FAULTS, Dataset, UnknownFormat, find, is_folder
 from penstock.loader2 import DataLoader2
 
 __all__ = ["head"]
@@ -34,7 +34,7 @@ def head(url: str, *, rows: int = 5, format: str | None = None) -> int:
         facts = facts_of(found)
         first = _first(found, max(rows, 0 if facts.schema else 1))
         count = facts.rows if facts.rows is not None or facts.size > _COUNTED_BYTES else _counted(found)
-    except (PenstockError, OSError, TypeError, ValueError) as error:
+    except FAULTS as error:
         print(f"penstock head: {error}", file=sys.stderr)
         return 1
     print(url)
@@ -122,6 +122,8 @@ def _print_rows(rows: Sequence[Any]) -> None:
 
 def _shown(value: Any) -> str:
     """Return a value in one short line: an array as its type and shape."""
+    if isinstance(value, (date, time, timedelta)) or (getattr(value, "shape", None) == () and value.dtype.kind in "mM"):
+        value = str(value)
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     if hasattr(value, "shape") and hasattr(value, "dtype"):

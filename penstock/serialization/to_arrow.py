@@ -13,8 +13,9 @@ __all__ = ["batch_of_columns", "batch_of_rows", "stacked"]
 def batch_of_columns(columns: Mapping[str, Any], schema: Any = None) -> Any:
     """Return columns as a `pyarrow.RecordBatch`.
 
-    Arrays and tensors keep their types: those of two axes are fixed-size lists, those of more fixed-shape tensors. A
-    dict is a struct. In a list each value is one of Arrow's, or an array.
+    Arrays and tensors keep their types: those of two axes are fixed-size lists, those of more fixed-shape tensors. Of
+    texts, which neither Lance nor numpy takes from these, they are lists. A dict is a struct. In a list each value is
+    one of Arrow's, or an array.
 
     Args:
         columns: arrays, tensors, lists or dicts of them, of one length.
@@ -89,17 +90,35 @@ def _array(name: str, column: Any, kind: Any) -> Any:
         if isinstance(column, np.ndarray) and column.ndim > 1:
             return _tensors(column, kind)
         if not isinstance(column, np.ndarray):
-            column = [_elements(value) for value in column]
+            return _inferred([_elements(value) for value in column], kind)
         return pa.array(column, kind)
-    except (pa.ArrowException, TypeError, ValueError) as error:
+    except (pa.ArrowException, ArithmeticError, TypeError, ValueError) as error:
         message = f"column {name!r}: {error}"
         raise (TypeError if isinstance(error, TypeError) else ValueError)(message) from error
+
+
+def _inferred(values: list[Any], kind: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return pa.array(values, kind)
+    except OverflowError:  # of integers beyond an int64, where pyarrow does not think of others
+        try:
+            return pa.array(values, kind or pa.uint64())
+        except (pa.ArrowException, OverflowError):
+            said = "it has integers beyond an int64, which only columns of integers from 0 up to 2**64 - 1 can have"
+            raise OverflowError(said) from None
 
 
 def _tensors(array: np.ndarray[Any, Any], kind: Any) -> Any:
     import pyarrow as pa
 
     flat = pa.array(np.ascontiguousarray(array).reshape(-1))
+    if kind is None and array.dtype.kind not in ("biufmM" if array.ndim == 2 else "biuf"):
+        lists = flat.type
+        for _ in array.shape[1:]:
+            lists = pa.list_(lists)
+        return pa.array(array.tolist(), lists)
     if array.ndim == 2 or kind is not None:
         made = pa.FixedSizeListArray.from_arrays(flat, int(np.prod(array.shape[1:])))
         if kind is None or kind == made.type:
@@ -107,7 +126,8 @@ def _tensors(array: np.ndarray[Any, Any], kind: Any) -> Any:
         if isinstance(kind, pa.BaseExtensionType):
             return pa.ExtensionArray.from_storage(kind, made.cast(kind.storage_type))
         return made.cast(kind) if array.ndim == 2 else pa.array(array.tolist(), kind)
-    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(array))
+    filled = array if len(array) else np.zeros((1, *array.shape[1:]), array.dtype)  # pyarrow takes none without
+    return pa.FixedShapeTensorArray.from_numpy_ndarray(np.ascontiguousarray(filled)).slice(0, len(array))
 
 
 def _elements(value: Any) -> Any:
