@@ -12,7 +12,7 @@ import threading
 from collections.abc import Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from itertools import chain
+from itertools import chain, product
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -220,6 +220,40 @@ def test_csv_of_many_writers_is_read(tmp_path: Path, data: bytes, options: Any, 
     assert (column(batches), column(batches, "s")) == ([1, 2], ["a", "b"])
 
 
+@pytest.mark.parametrize("block_bytes", [1, 1000])
+@pytest.mark.parametrize(
+    ("data", "options", "rows"),
+    [
+        (b"id\n \n \n", {}, [(" ",), (" ",)]),
+        (b"id\n\n\r\n \n\n", {}, [(" ",)]),
+        (b"a\tb\n\t\n\t\n", {"delimiter": "\t", "schema": {"a": pa.string(), "b": pa.string()}}, [("", "")] * 2),
+        (
+            b" \t \n\t\n",
+            {"delimiter": "\t", "names": ["a", "b"], "convert": {"null_values": []}},
+            [(" ",) * 2, ("",) * 2],
+        ),
+    ],
+)
+def test_a_record_of_spaces_is_one(tmp_path: Path, data: bytes, options: Any, rows: Any, block_bytes: int) -> None:
+    batches = list(pipe("csv", write(tmp_path / "a", "csv", data), block_bytes=block_bytes, **options))
+    assert [row for batch in batches for row in zip(*batch.values(), strict=True)] == rows
+
+
+@pytest.mark.parametrize("block_bytes", [1, 5, 1000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"x":1}\r\n{"x":2}\r\n',
+        b'{"x":1}\r{"x":2}',
+        b'{"x":1}\r{"x":2}\n\r\n',
+        b'\n  {"x":1} \r\n\n \t\n{"x":2}\t\n \n',
+        b'\xef\xbb\xbf \n{"x":1}\n{"x":2}',
+    ],
+)
+def test_json_lines_of_many_writers_are_read(tmp_path: Path, data: bytes, block_bytes: int) -> None:
+    assert column(pipe("jsonl", write(tmp_path / "a", "jsonl", data), block_bytes=block_bytes)) == [1, 2]
+
+
 CELLS = st.text(alphabet='ab", \n;é', max_size=6)
 
 
@@ -323,8 +357,9 @@ def test_a_record_at_fault_does_not_keep_those_behind_it_from_telling_types(tmp_
         list(pipe(kind, hopeless))
 
 
-def test_a_file_that_has_only_names_tells_no_types(tmp_path: Path) -> None:
-    empty = write(tmp_path / "empty", "csv", b"x,s\n")
+@pytest.mark.parametrize("names", [b"x,s\n", b"x,s", b'x,"s"', b"x,s\r\n\r\n", b"\xef\xbb\xbf\nx,s"])
+def test_a_file_that_has_only_names_tells_no_types(tmp_path: Path, names: bytes) -> None:
+    empty = write(tmp_path / "empty", "csv", names)
     full = write(tmp_path / "full", "csv", b"x,s\n1,a\n")
     other = write(tmp_path / "other", "csv", b"x,z\n")
     for urls in ([empty, full], [full, empty], [empty, full, empty]):
@@ -468,8 +503,13 @@ DAMAGE = {
     ("csv", "too many values"): (b"9,1.5,s,s\n", "Expected 3 columns, got 4"),
     ("csv", "no number"): (b"many,1.5,s\n", "invalid value 'many'"),
     ("csv", "no UTF-8"): (b"9,1.5,\xff\xfe\n", "UTF8"),
+    ("csv", "a null"): (b",1.5,s\n", r"column 'x' \(int64\) has a null; say"),
     ("jsonl", "no JSON"): (b'{"x": 9, "y": \n', ""),
     ("jsonl", "no object"): (b"[1, 2]\n", ""),
+    ("jsonl", "a null for an object"): (b" null\n", "a line is no object"),
+    ("jsonl", "two objects"): (b'{"x": 9, "y": 1.5, "s": "s"}' * 2 + b"\n", "more than one object on a line"),
+    ("jsonl", "a null"): (b'{"x": null, "y": 1.5, "s": "s"}\n', r"column 'x' \(int64\) has a null; say"),
+    ("jsonl", "no key"): (b'{"x": 9, "y": 1.5}\n', r"column 's' \(string\) has a null; say"),
     ("jsonl", "text"): (b"what is this\n", ""),
     ("jsonl", "no number"): (b'{"x": "many", "y": 1.5, "s": "s"}\n', "changed from number to string"),
     ("jsonl", "no UTF-8"): (b'{"x": 9, "y": 1.5, "s": "\xff"}\n', "[Uu][Tt][Ff]-?8"),
@@ -503,6 +543,94 @@ def test_a_record_at_fault_is_named_and_it_alone_is_skipped(
     restores_at_every_index(pipe(kind, good, good, batch_size=4, block_bytes=block_bytes))
 
 
+# Some of these end the process if pyarrow gets to see them.
+NO_OBJECTS = [b"null\n", b"null", b" null\r\n", b"null null\n", b'{"x": 9} null\n', b'null {"x": 9}\n', b"[null]\n"]
+
+
+@pytest.mark.parametrize("block_bytes", [1, 20, 1000])
+@pytest.mark.parametrize("record", [*NO_OBJECTS, b'{"x":\n', b'9}{"x": 9}\n', b'{"x": 9}\r9\n'])
+def test_an_object_is_a_line_whatever_the_block(tmp_path: Path, record: bytes, block_bytes: int) -> None:
+    data = b'{"x": 0, "s": "null"}\n{"x": 1, "s": "}"}\n' + record
+    made = pipe("jsonl", write(tmp_path / "a", "jsonl", data), columns=["x"], block_bytes=block_bytes)
+    with pytest.raises(DecodeError, match=r"a: line 3: (a line is no object|more than one object)"):
+        list(made)
+    with DataLoader2(made, bad_samples=BadSamples("skip")) as loader:
+        assert column(loader)[:2] == [0, 1]
+    with pytest.raises(DecodeError, match="only: line 1: "):
+        list(pipe("jsonl", write(tmp_path / "only", "jsonl", record), columns=["x"], block_bytes=block_bytes))
+
+
+@pytest.mark.parametrize("block_bytes", [1, 60, 1000])
+def test_an_object_over_several_lines_is_as_many_faults(tmp_path: Path, block_bytes: int) -> None:
+    data = b'{"x": 0}\n{"x": \n1}\n{\n"x": 2\n}\n{"x": 3}\n'
+    made = pipe("jsonl", write(tmp_path / "a", "jsonl", data), block_bytes=block_bytes)
+    with DataLoader2(made, bad_samples=BadSamples("skip")) as loader:
+        assert column(loader) == [0, 3]
+        assert loader.stats()["skipped"] == 5
+
+
+NULLS = [{"id": i, "x": None if i in (7, 20) else i, "s": f"s{i}"} for i in range(40)]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("as_", ["numpy", "torch"])
+@pytest.mark.parametrize("block_bytes", [150, 1 << 20])
+@pytest.mark.parametrize(
+    ("options", "lost"),
+    [
+        ({}, {7, 20}),
+        ({"columns": ["x", "id"]}, {7, 20}),
+        ({"filter": [("id", "!=", 20)]}, {7}),
+        ({"filter": pc.field("x").is_valid()}, set()),
+        ({"filter": pc.field("x").is_null() | (pc.field("x") >= 0), "columns": ["id"]}, set()),
+        ({"columns": ["id", "s"]}, set()),
+        ({"conversion": Conversion(nulls={"s": ""})}, {7, 20}),
+        ({"conversion": Conversion(nulls={"x": -1})}, set()),
+        ({"conversion": Conversion(nulls="mask")}, set()),
+    ],
+)
+def test_a_null_is_a_fault_of_its_record_only_where_it_would_be_given(
+    tmp_path: Path, kind: str, as_: Any, block_bytes: int, options: Any, lost: set[int]
+) -> None:
+    url = write(tmp_path / "a", kind, NULLS)
+    made = pipe(kind, url, as_=as_, batch_size=6, block_bytes=block_bytes, **options)
+    left_out = {"20": {20}, "is_valid": {7, 20}}
+    gone = next((ids for said, ids in left_out.items() if said in str(options.get("filter"))), set())
+    with DataLoader2(made, bad_samples=BadSamples("skip")) as loader:
+        assert column(loader, "id") == [i for i in range(40) if i not in lost | gone]
+        assert loader.stats()["skipped"] == len(lost)
+    if lost:
+        with pytest.raises(DecodeError, match=f"a: line {8 + (kind == 'csv')}: column 'x' .*has a null; say"):
+            list(made)
+
+
+@pytest.mark.parametrize(
+    ("nulls", "lost"),
+    [
+        ("error", {2, 3, 4, 5, 6}),
+        (-1, set()),
+        ("mask", {3}),
+        ({"l": -1}, {5, 6}),
+        ({"l": -1, "o": {"k": 0}}, set()),
+        ({"l": -1, "o": {"k": "error"}}, {5, 6}),
+    ],
+)
+def test_a_null_within_a_value_is_a_fault_of_its_record(tmp_path: Path, nulls: Any, lost: set[int]) -> None:
+    rows = [{"id": i, "l": [i, 1], "o": {"k": i}} for i in range(8)]
+    rows[2]["l"], rows[3]["l"], rows[5]["o"], rows[6]["o"] = None, [1, None], {"k": None}, {}
+    del rows[4]["l"]
+    made = pipe("jsonl", write(tmp_path / "a", "jsonl", rows), conversion=Conversion(nulls=nulls))
+    with DataLoader2(made, bad_samples=BadSamples("skip")) as loader:
+        assert column(loader, "id") == [i for i in range(8) if i not in lost]
+        assert loader.stats()["skipped"] == len(lost)
+
+
+def test_arrow_has_nulls(tmp_path: Path) -> None:
+    for kind in KINDS:
+        (batch,) = pipe(kind, write(tmp_path / kind, kind, NULLS), as_="arrow")
+        assert batch["x"].to_pylist() == [row["x"] for row in NULLS]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_a_dead_letter_names_can_be_read_again(tmp_path: Path, kind: str) -> None:
     lines = text(kind, ROWS).splitlines(keepends=True)
@@ -513,11 +641,11 @@ def test_what_a_dead_letter_names_can_be_read_again(tmp_path: Path, kind: str) -
     assert column(made) == [*range(3 + first, 7 + first), *range(first)]
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_it_resumes_between_records_at_fault(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "what"), [("csv", "too few values"), ("jsonl", "text"), *product(KINDS, ["a null"])])
+def test_it_resumes_between_records_at_fault(tmp_path: Path, kind: str, what: str) -> None:
     lines = text(kind, ROWS).splitlines(keepends=True)
     for place in (20, 12, 12, 5, 1):
-        lines.insert(place, b"what is this\n")
+        lines.insert(place, DAMAGE[kind, what][0])
     url = write(tmp_path / "a", kind, b"".join(lines))
     made = pipe(kind, url, url, batch_size=2, block_bytes=150)
     policy = BadSamples("skip")
@@ -536,7 +664,9 @@ def test_it_resumes_between_records_at_fault(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", ["empty", "blank", "cut gzip", "no gzip", "column", "missing"])
+@pytest.mark.parametrize(
+    "how", ["empty", "blank", "a mark", "a mark, blank", "cut gzip", "no gzip", "column", "missing"]
+)
 def test_a_damaged_file_is_named_and_can_be_skipped(tmp_path: Path, kind: str, how: str) -> None:
     good = write(tmp_path / "good", kind)
     path = tmp_path / ("bad.gz" if "gzip" in how else "bad.txt")
@@ -544,6 +674,8 @@ def test_a_damaged_file_is_named_and_can_be_skipped(tmp_path: Path, kind: str, h
     contents = {
         "empty": b"",
         "blank": b"\n\n",
+        "a mark": b"\xef\xbb\xbf",
+        "a mark, blank": b"\xef\xbb\xbf\r\n\n",
         "cut gzip": data[: len(data) // 2],
         "no gzip": b"text" * 20,
         "column": text(kind, [{"s": "a"}]),

@@ -314,10 +314,16 @@ def _is_plain(kind: Any) -> bool:
     return any(is_one(kind) for is_one in (types.is_primitive, types.is_string, types.is_large_string))
 
 
+def _many(unit: str) -> str:
+    return f"{unit}es" if unit.endswith("ch") else f"{unit}s"
+
+
 def _check_span(url: str, file: TableFile, start: int, stop: int | None, place: Any) -> None:
     """Raise unless a file has the groups that a span and a saved place name."""
     last = file.groups if stop is None else stop
     if not 0 <= start <= last <= file.groups:
-        raise DecodeError(f"{url} has {file.groups} {file.unit}s, and {start} to {last} are asked for")
+        raise DecodeError(f"{url} has {file.groups} {_many(file.unit)}, and {start} to {last} are asked for")
     if place is not None and not start <= place[0] <= last:
-        raise StateError(f"{url} has {file.unit}s up to {last}, and its saved place is in {place[0]}: it has changed")
+        raise StateError(
+            f"{url} has {_many(file.unit)} up to {last}, and its saved place is in {place[0]}: it has changed"
+        )

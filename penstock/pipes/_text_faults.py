@@ -58,7 +58,7 @@ def damage() -> tuple[type[Exception], ...]:
 
 def reason(error: Exception) -> str:
     """Return what pyarrow says of a record; the number that it has in what was parsed would mislead."""
-    said = re.sub(r"Row #\d+: | in row \d+", "", str(error).strip())
+    said = re.sub(r"Row #\d+: | in row \d+( of the batch)?", "", str(error).strip())
     if re.search("conversion error|changed from|couldn't parse", said):
         said += "; its type is that of the first block of the first file, unless `schema` gives another"
     if "unexpected field" in said:

@@ -23,6 +23,7 @@ from typing import Any
 
 from penstock.core.errors import DecodeError
 from penstock.pipes._lines import is_damage
+from penstock.pipes._record_ends import count
 from penstock.pipes._text_bytes import TextBytes
 from penstock.pipes._text_faults import bounds_of, damage, first_fault, reason
 from penstock.pipes._text_forms import TextForm, fields_of
@@ -53,6 +54,7 @@ class TextFile:
         options: of the connection.
         patient: wraps what reads bytes, for trying again.
         form: what the text is made of.
+        check: raises DecodeError for a record batch with a record that may not be given.
         block_bytes: how long a block is, but for its last record.
         footer: what the file's ``footer`` was when it was opened before.
     """
@@ -65,11 +67,13 @@ class TextFile:
         options: Mapping[str, Any],
         patient: Callable[[Any], Any],
         form: TextForm,
+        check: Callable[[Any], None],
         block_bytes: int,
         footer: Any = None,
     ) -> None:
         self._url = url
         self._form = form
+        self._check = check
         self._block_bytes = block_bytes
         self._bytes = TextBytes(url, options, patient)
         self._behind = self._stop = sys.maxsize
@@ -164,12 +168,15 @@ class TextFile:
     def _parsed(self, schema: Any, names: Sequence[str], data: bytes) -> Any:
         if self._is_last and self._form.ends.is_open(data):
             raise DecodeError("a quoted value is not closed")
-        return self._form.parse(data, schema, names)
+        batch = self._form.parse(data, schema, names)
+        if batch is not None:
+            self._check(batch)
+        return batch
 
     def _pass(self, start: int, data: bytes) -> None:
         self._behind = start + len(data) if data else sys.maxsize
         if start == self._reached[0]:
-            self._reached = (self._behind, self._reached[1] + data.count(b"\n"))
+            self._reached = (self._behind, self._reached[1] + count(data, b"\n"))
 
     def _where(self, start: int) -> str:
         return f"line {self._reached[1] + 1}" if start == self._reached[0] else f"byte {start}"
@@ -192,31 +199,35 @@ class TextFile:
             if self._is_last:
                 return data
             end = self._form.ends.last(data)
-            if end and (blank or data[:end].strip()):
+            if end and (blank or not self._is_blank(start, data[:end])):
                 return data[:end]
             if size >= _RECORD_BYTES:
                 raise DecodeError(f"{self._url}: {self._where(start)}: no record ends within {size} bytes")
             size *= 2
+
+    def _is_blank(self, start: int, data: bytes) -> bool:
+        return not (data if start else data.removeprefix(_BOM)).strip(self._form.blank)
 
     def _looked_at(self) -> _Known:
         """Find the names of the columns, and whether there are rows."""
         known = _Known()
         self._reached = (0, 0)
         data = self._read(0, blank=False)
-        if not data.strip():
+        if self._is_blank(0, data):
             raise DecodeError(f"{self._url} is empty: it has {len(data)} bytes, and no record")
         begun = known.body = len(_BOM) if data.startswith(_BOM) else 0
         head = b""
         if self._form.has_head:
             records = data[begun:]
-            end = next(end for end in [*self._form.ends.all(records).tolist(), len(records)] if records[:end].strip())
+            ends = [*self._form.ends.all(records).tolist(), len(records)]
+            end = next(end for end in ends if records[:end].strip(self._form.blank))
             head, known.body = records[:end], begun + end
         try:
             known.names = self._form.names(head)
         except damage() as error:
             raise DecodeError(f"{self._url}: the names of its columns: {reason(error)}") from error
         known.head_lines = data[: known.body].count(b"\n")
-        known.is_empty = not self._read(known.body, blank=False).strip()
+        known.is_empty = self._is_blank(known.body, self._read(known.body, blank=False))
         return known
 
     def _guessed(self) -> Any:
@@ -233,7 +244,7 @@ class TextFile:
                 rest = data[: bounds[at]] + data[bounds[at + 1] :]
                 if at and not left:
                     return guess(data[: bounds[at]])
-                if not left or not rest.strip():
+                if not left or self._is_blank(known.body, rest):
                     raise DecodeError(f"{self._url}: {self._where(known.body)}: {reason(error)}") from error
                 data = rest
         raise AssertionError("the last try returns or raises")

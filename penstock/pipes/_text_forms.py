@@ -17,6 +17,7 @@ class TextForm(Protocol):
     Attributes:
         ends: finds where records end.
         has_head: whether the first record names the columns.
+        blank: the bytes of which a line is made that is no record.
     """
 
     @property
@@ -24,6 +25,9 @@ class TextForm(Protocol):
 
     @property
     def has_head(self) -> bool: ...
+
+    @property
+    def blank(self) -> bytes: ...
 
     def names(self, head: bytes) -> list[str] | None:
         """Return the names of the columns, None where each record says its own; ``head`` is the record that names."""

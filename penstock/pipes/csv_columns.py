@@ -15,6 +15,7 @@ from penstock.pipes._table_columns import check_columns
 from penstock.pipes._table_reader import TableReader
 from penstock.pipes._text_files import TextFile
 from penstock.pipes._text_forms import as_batch, check_block_bytes, types_found, types_of
+from penstock.pipes._text_nulls import null_check
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -62,8 +63,8 @@ class CSVColumnsReader(TableReader):
         TypeError: ``schema`` is no schema.
         DecodeError: (when run) names the file, the line (behind a restored place: the byte), and what is wrong: it is
             empty or was cut, a record with too many values or too few, a value that is not of its column's type, bytes
-            that are no UTF-8, a quote that is not closed, a column that is missing, a null. Where bad samples are
-            skipped, such a record counts as one.
+            that are no UTF-8, a quote that is not closed, a column that is missing, a null that ``conversion`` does not
+            take. Where bad samples are skipped, such a record counts as one.
 
     State: the offset of the block and how many of its rows have been given, and the first file. Restoring reads the
     block; of a compressed file all that is ahead of it.
@@ -114,7 +115,7 @@ class CSVColumnsReader(TableReader):
 
     def opened(self, url: str, patient: Callable[[Any], Any], footer: Any) -> TextFile:
         form = _CSV(self.schema, self.names, self.delimiter, self.quote, self.convert)
-        return TextFile(url, self.storage_options, patient, form, self.block_bytes, footer)
+        return TextFile(url, self.storage_options, patient, form, null_check(self), self.block_bytes, footer)
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class _CSV:
     delimiter: str
     quote: str | None
     options: dict[str, Any]
+    blank = b"\r\n"
 
     @property
     def ends(self) -> RecordEnds:
@@ -136,7 +138,11 @@ class _CSV:
         return self.given is None
 
     def names(self, head: bytes) -> list[str]:
-        found = self._read(head, None, {}).schema.names if self.given is None else self.given
+        found = self.given
+        if found is None:
+            if self.ends.is_open(head):
+                raise DecodeError("a quoted name is not closed")
+            found = self._read(head + b"\n", None, {}).schema.names  # a file of names only may lack it
         missing = [name for name in self.types if name not in found]
         if missing:
             raise DecodeError(f"none is {', '.join(map(repr, missing))}, which `schema` has; they are {found}")
@@ -146,7 +152,7 @@ class _CSV:
         import pyarrow as pa
 
         assert names is not None
-        if not data.strip():
+        if not data.strip(self.blank):
             return pa.schema([(name, self.types.get(name, pa.null())) for name in names])
 
         def read(types: dict[str, Any]) -> Any:

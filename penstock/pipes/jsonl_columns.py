@@ -10,10 +10,11 @@ from penstock.core.errors import DecodeError
 from penstock.core.pipe import IterDataPipe
 from penstock.core.registry import functional_datapipe
 from penstock.pipes._condition import Condition
-from penstock.pipes._record_ends import RecordEnds
+from penstock.pipes._record_ends import RecordEnds, count
 from penstock.pipes._table_reader import TableReader
 from penstock.pipes._text_files import TextFile
 from penstock.pipes._text_forms import as_batch, check_block_bytes, types_found, types_of
+from penstock.pipes._text_nulls import null_check
 
 if TYPE_CHECKING:
     from penstock.serialization.columns import Conversion
@@ -47,9 +48,9 @@ class JsonLinesColumnsReader(TableReader):
             or operator.
         TypeError: ``schema`` is no schema.
         DecodeError: (when run) names the file, the line (behind a restored place: the byte), and what is wrong: it is
-            empty or was cut, a line that is no object, a value that is not of its key's type, bytes that are no UTF-8,
-            a key that is missing in the first block or new behind it, a null. Where bad samples are skipped, such a
-            line counts as one.
+            empty or was cut, a line that is not one object, a value that is not of its key's type, bytes that are no
+            UTF-8, a key that is missing in the first block or new behind it, a null that ``conversion`` does not take.
+            Where bad samples are skipped, such a line counts as one.
 
     State: the offset of the block and how many of its rows have been given, and the first file. Restoring reads the
     block; of a compressed file all that is ahead of it.
@@ -83,7 +84,7 @@ class JsonLinesColumnsReader(TableReader):
 
     def opened(self, url: str, patient: Callable[[Any], Any], footer: Any) -> TextFile:
         form = _JsonLines(self.schema, self.columns is None)
-        return TextFile(url, self.storage_options, patient, form, self.block_bytes, footer)
+        return TextFile(url, self.storage_options, patient, form, null_check(self), self.block_bytes, footer)
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ class _JsonLines:
     types: dict[str, Any]
     strict: bool
     has_head = False
+    blank = b" \t\r\n"
 
     @property
     def ends(self) -> RecordEnds:
@@ -104,10 +106,13 @@ class _JsonLines:
     def guess(self, data: bytes, names: Sequence[str] | None) -> Any:
         import pyarrow as pa
 
+        if not data.strip(self.blank):
+            return pa.schema(list(self.types.items()))
+
         def read(types: dict[str, Any]) -> Any:
             return self._read(data, pa.schema(list({**self.types, **types}.items())), "infer")
 
-        return pa.schema(types_found(read({}), self.types, read) if data.strip() else list(self.types.items()))
+        return pa.schema(types_found(read({}), self.types, read))
 
     def parse(self, data: bytes, schema: Any, names: Sequence[str]) -> Any:
         import pyarrow as pa
@@ -118,7 +123,7 @@ class _JsonLines:
         try:
             table = self._read(data, fields, "error" if self.strict else "infer" if nested else "ignore")
         except pa.ArrowInvalid:
-            if data.strip():
+            if data.strip(self.blank):
                 raise
             return None
         batch = as_batch(table, names)
@@ -134,6 +139,30 @@ class _JsonLines:
         import pyarrow as pa
         import pyarrow.json as json
 
+        lines = self._objects(data)
         read = json.ReadOptions(use_threads=False, block_size=len(data) + 1)
         parse = json.ParseOptions(explicit_schema=fields, unexpected_field_behavior=unexpected)
-        return json.read_json(pa.BufferReader(data), read, parse)
+        table = json.read_json(pa.BufferReader(data), read, parse)
+        if table.num_rows != lines:
+            raise DecodeError("more than one object on a line")
+        return table
+
+    def _objects(self, data: bytes) -> int:
+        """Return how many lines have an object, by their first and last bytes. DecodeError for one of something else.
+
+        pyarrow would take an object over several lines, and end the process where all lines are ``null``. Between these
+        two bytes no object has a line's end.
+        """
+        body = data.strip(self.blank)
+        between = b"}\r\n{" if b"\r" in body else b"}\n{"
+        ends = count(body, between)
+        if _is_framed(body) and all(count(body, bytes([byte])) == ends for byte in between[1:-1]):
+            return ends + 1
+        lines = [line for each in body.splitlines() if (line := each.strip(self.blank))]
+        if not all(map(_is_framed, lines)):
+            raise DecodeError("a line is no object, from { to }")
+        return len(lines)
+
+
+def _is_framed(line: bytes) -> bool:
+    return line[:1] == b"{" and line[-1:] == b"}"
