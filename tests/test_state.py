@@ -600,6 +600,23 @@ def test_any_chain_of_pipes_restores_at_every_index(
         assert [item for item, _ in merged(root, others, seen[i][1])] == items[i + 1 :]
 
 
+def test_a_pipe_of_the_users_that_looked_for_more_behind_its_last_item_restores_there() -> None:
+    items = restores_at_every_index(Doubled(mapped(3).shuffle()).batch(3))
+    assert [len(item) for item in items] == [3, 1]
+
+    class Cut(Doubled):
+        def __iter__(self) -> Iterator[Any]:
+            yield from list(super().__iter__())[: self.limit]
+
+    cut = Cut(wrap(6))
+    cut.limit = 4
+    stream = context(root := cut.batch(3)).build(root)
+    states = [trip(stream.state()) for _ in stream.it]
+    cut.limit = 5
+    with pytest.raises(StateError, match="not deterministic"):
+        list(context(root).build(root, states[-1]).it)
+
+
 def test_a_copy_of_a_graph_has_its_names_and_numbers() -> None:
     root = wrap(30).shuffle().shuffle(name="second").random_map(noisy)
     assert [*context(root).build(root).it] == [*context(again := copied(root)).build(again).it]

@@ -62,13 +62,13 @@ def user_stream(pipe: IterDataPipe[Any], ctx: Context, state: State) -> Stream[A
             it.load_state_dict(saved["own"])
         place = it.state_dict
         return Stream(_in_context(it, ctx, 0, None), lambda: {name: {"own": place()}}, closers=(opened,))
-    count, expected = saved or (0, [])
+    count, expected, *at_end = saved or (0, [])  # at its end it has looked for more items than its last one took
 
     def tell() -> list[int]:
         return [source() for source in taken]
 
-    def check(done: int) -> None:
-        if done < count or tell() != expected:
+    def check(done: int, *, ended: bool = False) -> None:
+        if done < count or (tell() != expected and (ended or not at_end)):
             raise StateError(
                 f"pipe {name!r} ({describe(pipe)}) cannot be restored: its first {count} items took {expected} items "
                 f"of its sources when the state was saved, and now {done} items took {tell()}; "
@@ -84,16 +84,21 @@ def user_stream(pipe: IterDataPipe[Any], ctx: Context, state: State) -> Stream[A
     run = _in_context(it, ctx, count, check)
     items, given = counted(run, count)
     started = False
+    ended: list[bool] = []
 
     def start() -> Iterator[Any]:
         nonlocal started
         started = True
-        yield from items
+        if at_end:
+            check(count - sum(1 for _ in items), ended=True)
+        else:
+            yield from items
+        ended.append(True)
 
     first = start()
     return Stream(
         first,
-        lambda: {name: [given(), tell()]} if started else ({name: saved} if saved else None),
+        lambda: {name: [given(), tell(), *ended]} if started else ({name: saved} if saved else None),
         closers=(first, run, opened),
     )
 
