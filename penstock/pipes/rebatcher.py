@@ -27,7 +27,8 @@ class Rebatcher(IterDataPipe[Any]):
         drop_last: leave out a short last batch.
 
     Raises:
-        ValueError: ``batch_size`` is below 1; (when run) batches with other columns cannot be put together.
+        ValueError: ``batch_size`` is below 1; (when run) batches with other columns, or columns of other
+            types, cannot be put together.
 
     State: the source's state ahead of the batch that has the next row, and how many of its rows have been taken.
 

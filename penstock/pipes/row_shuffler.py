@@ -34,7 +34,7 @@ class RowShuffler(Shuffling, IterDataPipe[Any]):
             takes rows of, and fewer at its end.
 
     Raises:
-        ValueError: a number below 1.
+        ValueError: a number below 1; (when run) batches with other columns, or columns of other types.
 
     State: where the window begins (the source's state ahead of its first batch, and the row there), its number and
         size, and how many of its rows have been given.
