@@ -33,7 +33,6 @@ from __future__ import annotations
 
 import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, Literal, TypeVar
@@ -149,10 +148,12 @@ class Agreed(Wish, Generic[T]):
         error, self._error = self._error, None
         vain, self._in_vain = self._in_vain, NEVER
         if error is None and vain != NEVER:
-            warnings.warn(
-                f"no rank gives anything in this epoch: rank {vain} could, but another rank has nothing, and with "
+            import logging
+
+            logging.getLogger("penstock").warning(
+                "no rank gives anything in this epoch: rank %d could, but another rank has nothing, and with "
                 "policy='shortest' all stop there. With policy='longest' that one would repeat what others have",
-                stacklevel=2,
+                vain,
             )
         if error is not None:
             try:
