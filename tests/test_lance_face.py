@@ -384,7 +384,7 @@ def test_parts_of_structs_and_row_ids_are_columns_like_others(
 # ------------------------------------------------------------------------------------------------------------- samplers
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     world=st.integers(1, 9),
     batch_size=st.integers(1, 40),
