@@ -173,8 +173,12 @@ ROWS: dict[str, Row] = {
 }
 
 
+SLOW = {"several", "max_token_bucketize", "shuffled_flatmap"}
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ROWS]
+
+
 @pytest.mark.filterwarnings("ignore:Buffer reaches:UserWarning", "ignore:Unlimited:UserWarning")
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize("name", NAMES)
 def test_restoring_costs_as_much_at_the_end_of_an_epoch_as_at_its_start(name: str) -> None:
     row = ROWS[name]
     graph = row.make()
