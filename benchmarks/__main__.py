@@ -1,4 +1,7 @@
-"""``python -m benchmarks [--only B1,B2] [--quick] [--json PATH] [--strict]``: run, print a table, write the record."""
+"""``python -m benchmarks [--only B1,B2] [--sides TEXT] [--rounds N] [--quick] [--json PATH] [--strict]``.
+
+Runs, prints a table, and writes the record.
+"""
 
 from __future__ import annotations
 
@@ -78,17 +81,17 @@ def main() -> int:
     sides: dict[str, dict[str, Side]] = {}
     outcomes: dict[str, Outcome] = {}
     for bench in arguments.only:
-        groups = BENCHMARKS[bench](arguments.quick)
+        groups = [group for group in BENCHMARKS[bench](arguments.quick) if _wanted(group, arguments.sides)]
         sides[bench] = {side.name: side for group in groups for side in group}
         outcomes[bench] = Outcome()
         for group in groups:
             print(f"{bench}: {', '.join(side.name for side in group)} ...", file=sys.stderr, flush=True)
-            outcome = interleave(group, QUICK_ROUNDS if arguments.quick else ROUNDS)
+            outcome = interleave(group, arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS))
             outcomes[bench].values |= outcome.values
             outcomes[bench].failures |= outcome.failures
             for failure in outcome.failures.values():
                 print(f"{bench}: FAILED: {failure}", file=sys.stderr)
-    rows = [judge(bar, outcomes[bar.bench], sides[bar.bench]) for bar in BARS if bar.bench in outcomes]
+    rows = [judge(bar, outcomes[bar.bench], sides[bar.bench]) for bar in BARS if bar.ours in sides.get(bar.bench, ())]
     print(table(rows))
     arguments.json.write_text(as_json(rows, outcomes, sides, quick=arguments.quick) + "\n", encoding="utf-8")
     if any(outcome.failures for outcome in outcomes.values()):
@@ -96,9 +99,15 @@ def main() -> int:
     return int(arguments.strict and any(row.verdict != "ok" for row in rows))
 
 
+def _wanted(group: Sequence[Side], text: str) -> bool:
+    return any(text in side.name for side in group)
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Paired benchmarks against the peers.")
     parser.add_argument("--only", type=_names, default=list(BENCHMARKS), help="for example B1,B2")
+    parser.add_argument("--sides", default="", metavar="TEXT", help="only groups with a side whose name has this in it")
+    parser.add_argument("--rounds", type=int, metavar="N", help=f"of each side; {ROUNDS} unless given")
     parser.add_argument("--quick", action="store_true", help="less data and fewer rounds: a smoke test")
     parser.add_argument("--json", type=Path, default=ROOT / "benchmarks" / "results.json", metavar="PATH")
     parser.add_argument("--strict", action="store_true", help="exit with 1 also if a bar is missed")

@@ -46,15 +46,15 @@ def memory(files: int, kind: str, workers: int) -> Iterator[float]:
         pipe = pipe.shuffle_rows(100_000, batch_size=BATCH)
     with tempfile.TemporaryDirectory() as folder:
         before = Before(folder)
+        before.take()  # once: what a round leaves in the allocator's pools is above it in the next one too
         service = MultiProcessingReadingService(abs(workers), worker_init_fn=before) if workers else None
         while True:
             with DataLoader2(pipe, reading_service=service) as loader:
-                before.take()
                 seen = sum(len(batch["id"]) for batch in loader)
                 if kind != "filtered":
                     expect(seen, rows, "rows")
                 yield before.most(own=workers <= 0)
-                before.forget()
+            before.forget_others()
 
 
 class Before:
@@ -79,9 +79,10 @@ class Before:
         chosen = [pid for pid in found if (pid == os.getpid()) == own]
         return max(_status(pid, "VmHWM") - found[pid] for pid in chosen) / 1024
 
-    def forget(self) -> None:
+    def forget_others(self) -> None:
         for path in self._folder.iterdir():
-            path.unlink()
+            if path.name != str(os.getpid()):
+                path.unlink()
 
 
 def _status(pid: int, name: str) -> int:

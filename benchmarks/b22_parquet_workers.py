@@ -5,6 +5,10 @@ kinds: *parsed* takes each word apart in Python, some microseconds a row; *nothi
 columns in a function of the user's, next to nothing.
 What comes from workers is made there, sent, and made again in the trainer: on two cores the trainer's share is taken
 from its two workers, so that work which costs less than the sending is done best where its result is wanted.
+
+How much two processes can do at all is the machine's matter: cores may share their clock, their caches, or a host with
+others. So *parsed* has a third side, two processes that each parse half of the row groups in a bare loop of pyarrow's,
+and give nothing to anybody.
 """
 
 from __future__ import annotations
@@ -24,13 +28,15 @@ WORD = re.compile(r"([a-z]+)(\d+)")
 
 def groups(quick: bool) -> list[list[Side]]:
     rows = 200_000 if quick else 2_000_000
-    return [
+    pairs = [
         [
             Side(f"{who}, {work}", UNIT, read, {"rows": rows, "work": work, "workers": workers})
             for who, workers in (("one process", 0), ("2 workers", 2))
         ]
         for work in ("parsed", "nothing", "a sum")
     ]
+    pairs[0].append(Side("2 bare loops, parsed", UNIT, bare_loops, {"rows": rows}))
+    return pairs
 
 
 def read(rows: int, work: str, workers: int) -> Iterator[float]:
@@ -55,6 +61,36 @@ def read(rows: int, work: str, workers: int) -> Iterator[float]:
 
     with DataLoader2(pipe, reading_service=service) as loader:
         yield from rates(epoch)
+
+
+def bare_loops(rows: int) -> Iterator[float]:
+    """All that two processes can parse where nothing is asked of them but that."""
+    import multiprocessing
+
+    from benchmarks.b22_parquet import table_file
+
+    path = table_file(rows)
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+
+        def epoch() -> float:
+            seen = sum(pool.map(_parse_half, [(path, 0), (path, 1)], chunksize=1))
+            expect(seen, rows, "rows")
+            return seen
+
+        yield from rates(epoch)
+
+
+def _parse_half(task: tuple[str, int]) -> int:
+    import pyarrow.parquet as pq
+
+    path, half = task
+    file = pq.ParquetFile(path)
+    groups = range(half, file.num_row_groups, 2)
+    seen = 0
+    for batch in file.iter_batches(BATCH, row_groups=list(groups), use_threads=False):
+        columns = zip(batch.schema.names, batch.columns, strict=True)
+        seen += len(parsed({name: column.to_numpy(zero_copy_only=False) for name, column in columns})["word"])
+    return seen
 
 
 def added(batch: dict[str, Any]) -> dict[str, Any]:

@@ -141,6 +141,7 @@ BARS = (
         for peer, ratio in (("pyarrow, a bare loop", 0.7), ("datasets", 5), ("torch's DataLoader over rows", 20))
     ),
     Bar("B22", "2 workers / one process, words parsed", "2 workers, parsed", ("one process, parsed",), ratio=1.6),
+    Bar("B22", "2 workers / 2 bare loops, words parsed", "2 workers, parsed", ("2 bare loops, parsed",), ratio=0.8),
     Bar("B22", "2 workers / one process, nothing done", "2 workers, nothing", ("one process, nothing",), ratio=0.9),
     Bar("B22", "2 workers / one process, a sum", "2 workers, a sum", ("one process, a sum",), ratio=0.9),
     *(

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penstock import DataLoader2, IterableWrapper, MultiProcessingReadingService
+from penstock.core.leaving import Tensors
 from penstock.transport.codec import encode
 from penstock.transport.texts import dump
 
@@ -93,6 +94,7 @@ def test_an_item_that_is_no_container_travels_by_the_usual_way(item: Any) -> Non
 def test_a_long_list_is_one_string_of_the_pickle() -> None:
     assert strings_in_pickle({"a": WORDS}) < 10
     assert strings_in_pickle([(0, {"a": {"b": [WORDS]}})]) < 10
+    assert strings_in_pickle([(0, Tensors({"a": WORDS, "x": np.arange(3)}))]) < 20
     assert strings_in_pickle({"a": [*WORDS, None]}) > ROWS
 
 
@@ -106,6 +108,12 @@ def test_a_list_that_is_held_in_several_places_arrives_as_one() -> None:
     assert all(place is words for place in places)
     assert arrived["other"] == WORDS and arrived["other"] is not words
     assert arrived["self"] is arrived
+
+
+def test_a_list_in_a_batch_of_tensors_is_that_of_its_other_places() -> None:
+    [(_, batch), words] = sent([(0, Tensors({"word": WORDS, "x": np.arange(3)})), WORDS])
+    assert batch["word"] == WORDS and batch["word"] is words
+    assert batch["x"].tolist() == [0, 1, 2]
 
 
 def test_the_item_itself_stays_as_it_was() -> None:

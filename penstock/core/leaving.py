@@ -56,7 +56,9 @@ class Tensors:
 
 
 def _with_tensors(columns: dict[Any, Any]) -> dict[Any, Any]:
-    return {name: as_tensor(column) if has_tensor(column) else column for name, column in columns.items()}
+    import torch
+
+    return {name: torch.from_numpy(column) if has_tensor(column) else column for name, column in columns.items()}
 
 
 def has_tensor(column: Any) -> bool:

@@ -22,6 +22,8 @@ from collections.abc import Iterable
 from itertools import islice
 from typing import Any, Final
 
+from penstock.core.leaving import Tensors
+
 __all__ = ["dump"]
 
 _LONG: Final = 128  # shorter lists are not worth the search for them
@@ -61,7 +63,7 @@ def _split(joined: str) -> list[str]:
 
 
 def _found(item: object) -> list[tuple[list[str], str]]:
-    """Return lists of strings in an item's tuples, lists and dicts, not all of them perhaps, and each one joined."""
+    """Return lists of strings in an item's tuples, lists, dicts and batches, not all perhaps, and each one joined."""
     found: dict[int, tuple[list[str], str]] = {}
     todo, looked_at = [item] if type(item) in _CONTAINERS else [], 0
     while todo and looked_at < _LOOKED_AT:
@@ -69,6 +71,8 @@ def _found(item: object) -> list[tuple[list[str], str]]:
         looked_at += 1
         children: Iterable[Any] = container.values() if type(container) is dict else container
         for child in islice(children, _LOOKED_AT):
+            if type(child) is Tensors:
+                child = child.columns
             if type(child) not in _CONTAINERS or not child:
                 continue
             if type(child) is list and type(child[0]) is str:
