@@ -192,6 +192,34 @@ def test_where_the_place_does_not_fit_the_epoch_begins_anew(changed: Any) -> Non
         assert list(dl) == whole(changed(), InProcessReadingService())
 
 
+def drawn(size: int, *, shuffle: bool = True) -> Any:
+    table = SequenceWrapper(range(size))
+    return (table.shuffle() if shuffle else table.to_iter_datapipe()).sharding_filter().batch(3)
+
+
+@pytest.mark.parametrize("size", [50, 70])
+def test_a_place_in_a_permutation_is_no_place_in_that_of_other_data(size: int) -> None:
+    says = f"the state is of other data: 'shuffle' had 60 items to put in order when it was saved, and {size} now"
+    with DataLoader2(drawn(size)) as dl:
+        with pytest.raises(StateError, match=says):
+            dl.load_state_dict(stopped(drawn(60)))
+        with pytest.warns(UserWarning, match="of other data, and its epoch begins anew"):
+            dl.load_state_dict(stopped(drawn(60)), strict=False)
+        assert sorted(x for row in dl for x in row) == list(range(size))
+
+
+def test_between_two_epochs_data_may_grow_and_without_an_order_it_may_at_any_time() -> None:
+    with DataLoader2(drawn(60)) as dl:
+        list(dl)
+        state = trip(dl.state_dict())
+    with DataLoader2(drawn(70)) as dl:
+        dl.load_state_dict(state)
+        assert sorted(x for row in dl for x in row) == list(range(70))
+    with DataLoader2(drawn(70, shuffle=False)) as dl:
+        dl.load_state_dict(stopped(drawn(60, shuffle=False)))
+        assert [x for row in dl for x in row] == list(range(12, 70))
+
+
 # ------------------------------------------------------------------------------------------------------------- digest
 
 

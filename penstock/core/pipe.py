@@ -38,6 +38,7 @@ class Pipe:
     splits_itself: ClassVar[bool] = False  # where no service arranges the run it asks torch for its share
     is_of_state: ClassVar[bool] = True  # a pipe without a part in states may come and go between two runs
     in_any_order: bool = False  # from one state it may give its items in another order: only a state tells which
+    is_permutation: ClassVar[bool] = False  # all of its data in one order: of more data, or less, in another one
     holds_nothing: ClassVar[bool] = False  # of arity OTHER: its state is that of its sources, where they are now
     functions: ClassVar[dict[str, type[Pipe]]] = {}
     _functional_name: str | None = None

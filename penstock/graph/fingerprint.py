@@ -7,7 +7,7 @@ from typing import Any
 from penstock.core.pipe import Pipe
 from penstock.core.walk import names, walk
 
-__all__ = ["differences", "divided", "fingerprint"]
+__all__ = ["differences", "divided", "fingerprint", "permutations"]
 
 
 def fingerprint(root: Pipe) -> dict[str, Any]:
@@ -55,6 +55,12 @@ def divided(root: Pipe) -> dict[str, Any]:
         elif any(other.is_sharding_point for other in walk(pipe)) and (held := pipe.holds()) is not None:
             found[name] = [held]
     return found
+
+
+def permutations(root: Pipe) -> dict[str, Any]:
+    """Return the pipes that put all of their data in one order, by name: with more data it is another order."""
+    named = names(root)
+    return {named[id(pipe)]: pipe for pipe in walk(root) if pipe.is_permutation}
 
 
 def differences(saved: dict[str, Any], now: dict[str, Any]) -> list[str]:

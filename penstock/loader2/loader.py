@@ -13,7 +13,7 @@ from penstock.core.losses import Losses
 from penstock.core.pipe import IterDataPipe, MapDataPipe
 from penstock.core.plan import samples_per_item
 from penstock.core.seeds import draw_seed
-from penstock.graph.fingerprint import fingerprint
+from penstock.graph.fingerprint import fingerprint, permutations
 from penstock.loader2.iterator import DataLoader2Iterator, Running
 from penstock.loader2.steps import passed_over
 from penstock.reading_service.again import made_again
@@ -75,6 +75,7 @@ class DataLoader2(Generic[T_co]):
         self.reading_service: Any = self._service if reading_service is None else reading_service
         self._graph = self._service.adapt(graph)
         self._fingerprint = fingerprint(self._graph)
+        self._permutations = permutations(self._graph)
         self._progress = progress
         self._bad = bad_samples
         self._session: Session | None = None
@@ -187,9 +188,9 @@ class DataLoader2(Generic[T_co]):
             run, progress, losses = running.run, running.epoch.progress.saved(), running.losses
             rank = str(running.rank)
             lost, digest = {} if losses is None else {rank: losses.counts()}, {rank: running.digest}
-            state = snapshot(
-                self._fingerprint, run.seed, seeded, run.epoch, self._lanes, progress, running.delivered, lost, digest
-            )
+            sizes = {name: len(pipe) for name, pipe in self._permutations.items()}
+            here = progress, running.delivered, lost, digest, sizes
+            state = snapshot(self._fingerprint, run.seed, seeded, run.epoch, self._lanes, *here)
         of_service = self._service.save()
         return state if of_service is None else {**state, "service": of_service}
 
@@ -312,7 +313,7 @@ class DataLoader2(Generic[T_co]):
         """Let the next iterator begin the epoch again that the loaded state is in, or else that began last."""
         running = self._running
         if self._loaded is not None:
-            self._loaded = {**self._loaded, "progress": None, "delivered": 0, "losses": {}, "digest": {}}
+            self._loaded = {**self._loaded, "progress": None, "delivered": 0, "losses": {}, "digest": {}, "lengths": {}}
         elif running is not None:
             running.close()
             run = running.run

@@ -9,7 +9,7 @@ from typing import Any
 from penstock.core.errors import StateError
 from penstock.core.pipe import Pipe
 from penstock.core.plan import plan
-from penstock.graph.fingerprint import differences, fingerprint
+from penstock.graph.fingerprint import differences, fingerprint, permutations
 
 __all__ = ["merged", "restored", "snapshot"]
 
@@ -27,6 +27,7 @@ def snapshot(
     delivered: int = 0,
     losses: dict[str, list[int]] | None = None,
     digest: dict[str, int] | None = None,
+    lengths: dict[str, int] | None = None,
 ) -> dict[str, Any]:
     """Return the state of a loader.
 
@@ -40,6 +41,7 @@ def snapshot(
         delivered: how many batches of it have been delivered.
         losses: what was counted of samples that failed, by rank.
         digest: of the batches delivered, by rank (see `penstock.state.digest`).
+        lengths: of the permutations, by the names of their pipes.
     """
     return {
         "version": VERSION,
@@ -51,6 +53,7 @@ def snapshot(
         "delivered": delivered,
         "losses": losses or {},
         "digest": digest or {},
+        "lengths": lengths or {},
         "progress": progress,
     }
 
@@ -87,23 +90,26 @@ def restored(state: Any, graph: Pipe, rank: int, world_size: int, *, strict: boo
     """Check a state against a graph and return it; if not ``strict``, return what fits.
 
     Raises:
-        StateError: it is not a state, of a version that is not known, or of another graph; or lanes of this rank are
-            missing. Says what differs.
+        StateError: it is not a state, of a version that is not known, of another graph, or of a place in an order of
+            more items or fewer; or lanes of this rank are missing. Says what differs.
     """
     if not isinstance(state, dict) or not {"version", "graph", "seed", "epoch", "progress"} <= set(state):
         raise StateError("this is not a state of a DataLoader2")
     if state["version"] != VERSION:
         raise StateError(f"the state is of version {state['version']}, and this penstock reads version {VERSION}")
     found = differences(state["graph"], fingerprint(graph))
-    if found and strict:
-        raise StateError("the state is of another graph: " + "; ".join(found))
-    if found:
-        fits = _fits(state["graph"], graph, state["progress"])
-        what = "its place in the epoch is taken" if fits else "its epoch begins anew"
-        warnings.warn(f"the state is of another graph, and {what}: " + "; ".join(found), stacklevel=4)
+    other_data = _other_lengths(state.get("lengths", {}), graph)
+    if found or other_data:
+        what = "of another graph" if found else "of other data"
+        said = "; ".join(found + other_data)
+        if strict:
+            raise StateError(f"the state is {what}: {said}")
+        fits = not other_data and _fits(state["graph"], graph, state["progress"])
+        then = "its place in the epoch is taken" if fits else "its epoch begins anew"
+        warnings.warn(f"the state is {what}, and {then}: {said}", stacklevel=4)
         state = {**state, "graph": fingerprint(graph)}
         if not fits:
-            state.update(progress=None, delivered=0, losses={}, digest={})
+            state.update(progress=None, delivered=0, losses={}, digest={}, lengths={})
     checked: dict[str, Any] = state
     progress = checked["progress"]
     if progress is not None and progress["kind"] == "lanes":
@@ -115,6 +121,16 @@ def restored(state: Any, graph: Pipe, rank: int, world_size: int, *, strict: boo
                 "or load the list of all parts"
             )
     return checked
+
+
+def _other_lengths(saved: dict[str, int], graph: Pipe) -> list[str]:
+    """Return, in words, which orders are of more items now, or of fewer."""
+    now = {name: len(pipe) for name, pipe in permutations(graph).items() if name in saved}
+    return [
+        f"{name!r} had {saved[name]:,} items to put in order when it was saved, and {length:,} now"
+        for name, length in now.items()
+        if saved[name] != length
+    ]
 
 
 def _fits(saved: dict[str, Any], graph: Pipe, progress: dict[str, Any] | None) -> bool:

@@ -39,6 +39,8 @@ class Shuffler(Shuffling, IterDataPipe[T]):
         ['a', 'b', 'c']
     """
 
+    is_permutation = True
+
     def __init__(self, datapipe: MapDataPipe[T], *, indices: Iterable[Any] | None = None) -> None:
         datapipe = check_source(self, datapipe, MapDataPipe)
         self.datapipe = datapipe
