@@ -539,6 +539,17 @@ def test_restart_begins_anew(tmp_path: Path) -> None:
     assert read(str(tmp_path / "out"), "csv") == [{"i": 5}, {"i": 6}]
 
 
+@pytest.mark.parametrize("format", FORMATS)
+def test_urls_of_local_files_are_read_and_written_wherever_one_stands(
+    tmp_path: Path, format: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    source, target = f"file://{write_rows(tmp_path, format)}", f"file://{tmp_path}/end"
+    assert main(["head", source]) == 0
+    assert main(["convert", source, target, "--to", format, "--shard-samples", "10"]) == 0
+    assert read(target) == ROWS
+
+
 MISTAKES = {
     "nothing there": (["nowhere", "out.csv"], "nothing is there"),
     "no format in the name": (["in.jsonl", "out"], "its name tells no format"),
@@ -551,6 +562,10 @@ MISTAKES = {
     "a null in a zarr": (["null.parquet", "out.zarr"], "zarr has no column with a null, which column 'x' has"),
     "a slash in the name of a zarr": (["slash.jsonl", "out.zarr"], "'a/b'"),
     "a null beside texts in a csv": (["texts.jsonl", "out.csv"], "CSV has no null beside texts, which column 'x' has"),
+    "a map in a zarr": (["map.parquet", "out.zarr"], "zarr has no column of dict, which column 'x' is"),
+    "times in json": (["times.parquet", "out.jsonl"], "column 'x': JSON has no datetime.date"),
+    "times in messagepack": (["times.parquet", "out", "--to", "messagepack"], "column 'x': "),
+    "only folders": (["hive", "out.csv"], "there are only folders in it"),
     "no samples": (["empty.jsonl.gz", "out.parquet"], "there are no samples"),
     "files of other formats": (["mixed", "out.csv", "--from", "parquet"], "a.jsonl"),
     "to npy": (["in.jsonl", "out.npy"], "its name tells no format"),
@@ -586,6 +601,10 @@ def test_mistakes_are_named(tmp_path: Path, name: str, monkeypatch: pytest.Monke
         (tmp_path / file).write_text(text)
     (tmp_path / "empty.jsonl.gz").write_bytes(gzip.compress(b""))
     pq.write_table(pa.table({"x": [1, None]}), tmp_path / "null.parquet")
+    pq.write_table(pa.table({"x": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int32()))}), tmp_path / "map.parquet")
+    pq.write_table(pa.table({"i": [1], "x": pa.array([1], pa.date32())}), tmp_path / "times.parquet")
+    (tmp_path / "hive" / "year=2020").mkdir(parents=True)
+    pq.write_table(pa.table({"x": [1]}), tmp_path / "hive" / "year=2020" / "a.parquet")
     arguments, message = MISTAKES[name]
     assert main(["convert", *arguments]) == 1
     assert message in capsys.readouterr().err

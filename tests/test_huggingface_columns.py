@@ -204,6 +204,43 @@ def test_batches_are_dealt_and_not_doubled(data: Any, tmp_path: Path, service: s
         assert column(loader) == [int(row["x"]) for row in chosen]
 
 
+@pytest.mark.parametrize("behind", ["rebatch", "filter_rows", "shuffle"])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_lanes_that_one_process_reads_get_batches(data: Any, behind: str, streamed: bool) -> None:
+    step: Any = {
+        "rebatch": lambda pipe: pipe.rebatch(3),
+        "filter_rows": lambda pipe: pipe.filter_rows([("label", "!=", 1)]),
+        "shuffle": lambda pipe: pipe.shuffle(buffer_size=3),
+    }[behind]
+    found = []
+    for service in (
+        MultiProcessingReadingService(2, lanes=4),
+        InProcessReadingService(lanes=4),
+        ThreadingReadingService(3, lanes=4),
+    ):
+        pipe = step(from_huggingface(data.to_iterable_dataset() if streamed else data, batch_size=4).sharding_filter())
+        with DataLoader2(pipe, reading_service=service) as loader:
+            loader.seed(1)
+            found.append(column(loader))
+            assert found[-1] == found[0]
+    assert sorted(found[0]) == [x for x in range(23) if behind != "filter_rows" or x % 3 != 1]
+
+
+def test_a_state_of_two_workers_goes_on_in_one(data: Any) -> None:
+    def loader(workers: int) -> Any:
+        pipe = from_huggingface(data, batch_size=4).sharding_filter().rebatch(3)
+        return DataLoader2(pipe, reading_service=MultiProcessingReadingService(workers))
+
+    with loader(2) as first:
+        whole = column(first)
+    with loader(2) as first:
+        begun = [next(it)["x"].tolist() for it in [iter(first)] for _ in range(3)]
+        state = json.loads(json.dumps(first.state_dict()))
+    with loader(1) as second:
+        second.load_state_dict(state)
+        assert sum(begun, []) + column(second) == whole
+
+
 @pytest.mark.parametrize("service", SERVICES)
 def test_a_shuffle_of_all_rows_is_the_same_under_every_service(data: Any, service: str) -> None:
     pipe = HuggingFaceTable(data).shuffle().sharding_filter().take_rows(4)

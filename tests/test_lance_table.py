@@ -266,6 +266,9 @@ def test_blobs_are_bytes_of_either_kind(tmp_path: Path, version: str) -> None:
     assert rows.take([3, 0, 3, 2])["blob"] == [data[3], data[0], data[3], data[2]]
     assert rows.take(range(4))["blob"] == data
     assert rows[2]["blob"] == data[2]
+    renamed = LanceTable(path, {"data": "blob", "blob": "x"})
+    assert renamed.take([3, 0])["data"] == [data[3], data[0]] and renamed.take(range(4))["data"] == data
+    assert renamed.take([3, 0])["blob"].tolist() == [3, 0] and renamed[2] == {"data": data[2], "blob": 2}
 
 
 # --------------------------------------------------------------------------------------------- damage, and forks

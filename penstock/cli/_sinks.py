@@ -11,6 +11,7 @@ from penstock.cli._samples import columns_of
 from penstock.cli._zarr_sink import ZarrGroup
 from penstock.files.remote import connected
 from penstock.files.saving import put
+from penstock.serialization.json_values import plain
 from penstock.serialization.serializers import JsonSerializer, MessagepackSerializer
 from penstock.stores.squirrel_store import SquirrelStore
 
@@ -49,7 +50,21 @@ class _Shards:
         self._store = store
 
     def write(self, number: int, first: int, samples: Any) -> None:
-        self._store.set(samples if isinstance(samples, list) else [], f"{number:05d}")
+        try:
+            self._store.set(samples if isinstance(samples, list) else [], f"{number:05d}")
+        except TypeError as error:
+            raise TypeError(f"column {_odd_column(samples)!r}: {error}") from error
+
+
+def _odd_column(samples: list[dict[str, Any]]) -> str | None:
+    """Return the first column with a value that no shard of text or of MessagePack has."""
+    for sample in samples:
+        for name, value in sample.items():
+            try:
+                plain(value)
+            except TypeError:
+                return name
+    return None
 
 
 class _CsvFiles:

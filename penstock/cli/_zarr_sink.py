@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from penstock.cli._samples import columns_of
+from penstock.files.zarr_store import zarr_store
 from penstock.serialization.columns import Conversion
 
 __all__ = ["ZarrGroup"]
@@ -34,7 +35,7 @@ class ZarrGroup:
 
         found = columns_of(samples) if isinstance(samples, list) else _columns(samples)
         columns = {name: _Rows(name, values) for name, values in found.items()}
-        group: Any = zarr.open_group(self._url, mode="a")
+        group: Any = zarr.open_group(zarr_store(self._url, {}, read_only=False), mode="a")
         there = _names(group)
         if not number:
             self._begin(group, there, columns)
@@ -138,7 +139,7 @@ def _has_null(array: Any) -> bool:
     if array.null_count:
         return True
     storage = array.storage if isinstance(array, pa.ExtensionArray) else array
-    listed = hasattr(storage, "flatten") and not isinstance(storage, pa.StructArray)
+    listed = hasattr(storage, "flatten") and not isinstance(storage, (pa.StructArray, pa.MapArray))
     return listed and _has_null(storage.flatten())
 
 

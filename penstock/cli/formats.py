@@ -107,7 +107,8 @@ def find(url: str, format: str | None = None) -> Dataset:
     else:
         names = _names(url)
     if not names:
-        raise FileNotFoundError(f"{url}: nothing is there")
+        what = "there are only folders in it; say by a pattern which files to read"
+        raise FileNotFoundError(f"{url}: {what if _has_folders(url) else 'nothing is there'}")
     if format is None:
         format = _only_one(url, (_by_name(name) or _by_bytes(name) for name in names))
     if format == "npy" and is_folder(url) and all(name.endswith(".npy") for name in names):
@@ -157,6 +158,11 @@ def is_folder(url: str) -> bool:
     return bool(fs.isdir(path))
 
 
+def _has_folders(url: str) -> bool:
+    fs, path = connected(url, {})
+    return fs.isdir(path) and any(each["type"] == "directory" for each in fs.ls(path, detail=True))
+
+
 def _names(url: str) -> list[str]:
     """Return the files at a URL, in order."""
     fs, path = connected(url, {})
@@ -183,7 +189,9 @@ def _is_shown(name: str) -> bool:
 def _full(url: str, names: list[str]) -> list[str]:
     """Return files' names in a file system as URLs like the one that they were found at."""
     protocol, separator, _ = url.partition("://")
-    return [f"{protocol}://{name.lstrip('/')}" if separator else name for name in names]
+    if protocol not in ("file", "local"):  # of which a path begins with a slash
+        names = [name.lstrip("/") for name in names] if separator else names
+    return [f"{protocol}{separator}{name}" if separator else name for name in names]
 
 
 def _by_name(name: str) -> str | None:

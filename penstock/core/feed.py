@@ -57,7 +57,7 @@ class Feed(Generic[T]):
         self._rounds: deque[tuple[Position, dict[int, Any]]] = deque()
         self._detached: dict[int, Position] = {}
         self._up: Stream[T] | None = None
-        self._rows = rows  # there is a MapDataPipe, into which the stream may give indices
+        self._rows = rows  # what the stream gives may be indices
         self._begun: tuple[Position, Stream[T]] | None = None  # a stream that was built ahead, to know
         self._data: MapDataPipe[T] | None = None
         self._ended = False

@@ -67,6 +67,11 @@ class Pipe:
         return tuple(found.values())
 
     @property
+    def has_rows(self) -> bool:
+        """Whether what it gives may be indices, for which a step behind it gets the items."""
+        return False
+
+    @property
     def is_sharding_point(self) -> bool:
         """Whether the work is divided here: the pipe has ``apply_sharding``, as torchdata's protocol has it."""
         return hasattr(self, "apply_sharding")
@@ -197,6 +202,11 @@ class MapDataPipe(MapFluent[T_co], Pipe, Generic[T_co]):
     """
 
     functions: ClassVar[dict[str, type[Pipe]]] = {}
+
+    @property
+    def has_rows(self) -> bool:
+        """Whether what a stream over it gives may be indices: so it is."""
+        return True
 
     def __getitem__(self, index: Any) -> T_co:
         raise NotImplementedError(f"{type(self).__name__} has no __getitem__")

@@ -107,6 +107,10 @@ class Planner(Sampler):
             salt: what randomness depends on beside the seed: a number to add to the epoch, and anything else.
         """
 
+    def holds(self, table: LanceTable) -> Any:
+        """Return what ranks whose service lets them take turns must have in common, as a JSON value."""
+        return None
+
     def __call__(
         self,
         dataset: Any,
@@ -142,6 +146,9 @@ class FragmentSampler(Planner):
         extents = {number: (start, stop) for number, start, stop in table.fragment_rows()}
         chosen = [extents[fragment.fragment_id] for fragment in self.iter_fragments(table.data.dataset)]
         return Plan(Runs(chosen), batch_size, drop_last=drop_last)
+
+    def holds(self, table: LanceTable) -> Any:
+        return [fragment.fragment_id for fragment in self.iter_fragments(table.data.dataset)]
 
 
 class FullScanSampler(FragmentSampler):

@@ -63,6 +63,8 @@ class ShardedFragmentSampler(_Sharded, FragmentSampler):
     def plan(
         self, table: LanceTable, batch_size: int, drop_last: bool = False, *, whole: bool = False, salt: Salt = ()
     ) -> Batches:
+        if not self._is_ours():
+            return super().plan(table, batch_size, drop_last, whole=whole, salt=salt)
         extents = [(start, stop) for _, start, stop in table.fragment_rows()]
         order = self._order(len(extents), salt)
         every = Runs([extents[number] for number in order])
@@ -73,6 +75,13 @@ class ShardedFragmentSampler(_Sharded, FragmentSampler):
         if least < -(-most // batch_size):  # not a row of each rank for each step
             return _run_of_rank(self, every, batch_size, drop_last)
         return _of_rank(of_ranks[self.rank], batch_size, most, least, drop_last, every)
+
+    def holds(self, table: LanceTable) -> Any:
+        return None if self._is_ours() else super().holds(table)
+
+    def _is_ours(self) -> bool:
+        """Whether no subclass says which fragments."""
+        return type(self).iter_fragments is ShardedFragmentSampler.iter_fragments
 
     def _order(self, count: int, salt: Salt) -> Sequence[int]:
         return Permutation(count, self._key(salt)).between(0, count) if self._randomize else range(count)

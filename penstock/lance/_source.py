@@ -75,7 +75,7 @@ class BatchNumbers(IterDataPipe[Any]):
         return numbers.onward((plan[number] for number in numbers.it), skip=numbers.skip)
 
     def holds(self) -> Any:
-        return self.table.holds()
+        return [self.table.holds(), self.sampler.holds(self.table)]
 
     def _passes(self, ctx: Context) -> int:
         """Return how many passes a worker of torch's has made since the sampler was told an epoch."""
@@ -90,7 +90,12 @@ class BatchNumbers(IterDataPipe[Any]):
         if ranks > 1 and sampler.world_size not in (1, ranks):
             raise GraphError(f"the sampler is for {sampler.world_size} ranks, and the service has {ranks}")
         whole = not ctx.plain and (ranks > 1 or isinstance(sampler, Everything))
-        salt = (epochs,) if ctx.plain else (ctx.epoch + epochs, ctx.seed, ctx.passes)
+        if ctx.plain:
+            salt: Salt = (epochs,)
+        elif whole or sampler.world_size == 1:
+            salt = (ctx.epoch + epochs, ctx.seed, ctx.passes)
+        else:  # ranks that no service knows of draw seeds of their own, and must divide one order
+            salt = (ctx.epoch + epochs, ctx.passes)
         return sampler.plan(self.table, self.batch_size, self.drop_last, whole=whole, salt=salt)
 
 
@@ -114,7 +119,7 @@ class Scanned(IterDataPipe[Any]):
         self.version = data.version  # so that a state, which has it, fits no other
         self.options = {
             "batch_size": batch_size,
-            "columns": columns,
+            "columns": columns or list(data.dataset.schema.names),
             "filter": filter,
             "batch_readahead": batch_readahead,
             "with_row_id": with_row_id,

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import inspect
+import json
+import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 from penstock.core.context import Context
-from penstock.core.leaving import Tensors
+from penstock.core.leaving import Deferred, Tensors
 from penstock.core.pipe import IterDataPipe, join_torch
 from penstock.core.stream import State, Stream
+from penstock.lance import sampler as _samplers
 from penstock.lance._cache import cached
 from penstock.lance._noted import Noted, mark, says_version
 from penstock.lance._planner import Planner, Sampler
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LanceDataset", "to_tensors"]
 
+_IDS: Final = frozenset({"_rowid", "_rowaddr"})
 _SHARDED: dict[str, type[ShardedFragmentSampler] | type[ShardedBatchSampler]] = {
     "fragment": ShardedFragmentSampler,
     "batch": ShardedBatchSampler,
@@ -112,7 +116,7 @@ class LanceDataset(IterDataPipe[Any]):
         dataset_options: Mapping[str, Any] | None = None,
         columns: Sequence[str] | Mapping[str, str] | None = None,
         filter: Any = None,
-        samples: int = 0,
+        samples: int | None = 0,
         cache: bool | str | None = None,
         with_row_id: bool = False,
         rank: int | None = None,
@@ -127,6 +131,7 @@ class LanceDataset(IterDataPipe[Any]):
         drop_last: bool = False,
         conversion: Conversion | None = None,
     ) -> None:
+        samples, columns = samples or 0, columns or None
         for name, value, least in (
             ("batch_size", batch_size, 1),
             ("batch_readahead", batch_readahead, 1),
@@ -144,7 +149,8 @@ class LanceDataset(IterDataPipe[Any]):
             sampler = _SHARDED[shard_granularity or "fragment"](rank, world_size)
         if rank is not None and sampler is None:
             raise ValueError("shuffle and samples find their rank themselves: leave rank and world_size out")
-        if sampler is not None and not isinstance(sampler, Planner) and (drop_last or cache):
+        sampler = _ours(sampler)
+        if sampler is not None and not _plans(sampler) and (drop_last or cache):
             raise ValueError("a sampler of your own yields the batches: leave drop_last and cache out")
         self.ranks = Ranks(detect=auto_detect_rank and sampler is None)
         share = None if self.ranks.detect else getattr(sampler, "world_size", 1)
@@ -161,19 +167,19 @@ class LanceDataset(IterDataPipe[Any]):
         self.batch_size = batch_size
         self.sampler = Everything(self.ranks, samples, shuffle, seed) if sampler is None else sampler
         source: IterDataPipe[Any]
-        if isinstance(self.sampler, Planner):
+        if _plans(self.sampler):
             source = BatchNumbers(table, self.sampler, batch_size, drop_last)
         else:
             source = Scanned(data, self.sampler, batch_size, columns, filter, with_row_id, batch_readahead)
         source = Dealt(source, self.ranks)
-        if isinstance(self.sampler, Planner):
+        if _plans(self.sampler):
             source = BatchTaker(source, table)
         elif self.makes_tensors:
             source = source.to_tensors(conversion)
         if self.makes_tensors:
             source = Mapper(source, partial(_columns, one=len(table.schema) == 1))
         elif to_tensor_fn is not None:
-            source = Mapper(source, _lenient(to_tensor_fn))
+            source = Mapper(source, _as_lance_calls(to_tensor_fn, data.dataset.schema))
         self.datapipe = source
         know_collate()
         with suppress(ImportError):  # it is one of torch's data sets, also for a program that imports torch behind this
@@ -192,8 +198,9 @@ class LanceDataset(IterDataPipe[Any]):
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next: what is random is another in each. `DataLoader2` says so by itself."""
-        if isinstance(self.sampler, Planner):
-            self.sampler.set_epoch(epoch)
+        tell = getattr(self.sampler, "set_epoch", None)
+        if tell is not None:
+            tell(epoch)
 
     def __len__(self) -> int:
         return len(self.datapipe)
@@ -237,15 +244,48 @@ def _columns(batch: Any, *, one: bool) -> Any:
     """Return a batch, or of one column the column itself; a mask of its nulls would be a second one."""
     if type(batch) is Tensors:
         batch = as_tensors_later(batch.columns)
+    for name in _IDS & batch.keys():
+        batch[name] = _signed(batch[name])
     return next(iter(batch.values())) if one and len(batch) == 1 else Batch(batch)
 
 
-def _lenient(function: Callable[..., Any]) -> Callable[[Any], Any]:
-    """Return a function of a record batch; Lance's own functions are given two names as well."""
+def _signed(ids: Any) -> Any:
+    """Return row ids as int64, with which torch can do what it cannot with uint64."""
+    if type(ids) is Deferred:
+        return Deferred(_signed(ids.array))
+    return ids.view(sys.modules["torch"].int64) if "torch" in type(ids).__module__ else ids.view("int64")
+
+
+def _ours(sampler: Any) -> Any:
+    """Return our sampler in place of Lance's own one, which other ranks and workers would not fit together with."""
+    cls = type(sampler)
+    made = getattr(_samplers, cls.__name__, None) if cls.__module__ == "lance.sampler" else None
+    if made is None:
+        return sampler
+    given = ("rank", "world_size", "randomize", "seed", "batch_size", "total_num_rows")
+    ours = made(**{name: getattr(sampler, f"_{name}") for name in given if hasattr(sampler, f"_{name}")})
+    if epoch := getattr(sampler, "_epoch", 0):
+        ours.set_epoch(epoch)
+    return ours
+
+
+def _plans(sampler: Any) -> TypeGuard[Planner]:
+    """Whether a sampler says which rows make each batch; others read by themselves, also subclasses of ours."""
+    return isinstance(sampler, Planner) and type(sampler).__call__ is Planner.__call__
+
+
+def _as_lance_calls(function: Callable[..., Any], schema: Any) -> Callable[[Any], Any]:
+    """Return a function of a record batch, which gets by name what Lance gives by name, as far as it takes that."""
     try:
-        named = inspect.signature(function).parameters
+        takes = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
         return function
-    wanted = {name: value for name, value in (("hf_converter", None), ("use_blob_api", False)) if name in named}
-    needed = {name: wanted[name] for name in wanted if named[name].default is inspect.Parameter.empty}
-    return partial(function, **needed) if needed else function
+    given: dict[str, Any] = {"hf_converter": None, "use_blob_api": False}
+    if not any(one.kind is one.VAR_KEYWORD for one in takes):
+        given = {name: value for name, value in given.items() if name in {one.name for one in takes}}
+    about = (schema.metadata or {}).get(b"huggingface")
+    if "hf_converter" in given and about is not None:
+        from lance.hf import HuggingFaceConverter
+
+        given["hf_converter"] = HuggingFaceConverter(json.loads(about))
+    return partial(function, **given) if given else function

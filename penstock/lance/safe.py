@@ -70,6 +70,11 @@ class SafeLanceDataset(LanceTable):
             warnings.warn(str(noted.different(other[0])), stacklevel=2)
         super().__init__(data, columns, filter, as_="torch", conversion=conversion)
 
+    def __add__(self, other: Any) -> Any:
+        from torch.utils.data import ConcatDataset
+
+        return ConcatDataset([self, other])  # type: ignore[list-item]  # a Dataset for torch
+
     def __getitem__(self, index: Any) -> Row:
         return self.__getitems__([index])[0]
 

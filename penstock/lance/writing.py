@@ -18,17 +18,18 @@ _ROWS = 1024  # of samples that are put together, or of a data set that is read 
 
 
 def write_dataset(
-    data: Any, uri: Any, schema: Any = None, mode: str = "create", *, batched: bool = False, **kwargs: Any
+    data_obj: Any, uri: Any, schema: Any = None, mode: str = "create", *, batched: bool = False, **kwargs: Any
 ) -> Any:
     """Write rows to a Lance data set, and return it opened.
 
     Args:
-        data: a Hugging Face ``Dataset`` (what ``select``, ``filter`` and ``shuffle`` have left, in that order, and its
-            features), ``IterableDataset`` or ``DatasetDict``; a pipe, or any iterable, of samples (dicts) or of record
-            batches; or what Lance takes: tables, record batches and readers of Arrow's, data frames, another data set
-            of Lance's.
+        data_obj: a Hugging Face ``Dataset`` (what ``select``, ``filter`` and ``shuffle`` have left, in that order, and
+            its features), ``IterableDataset`` or ``DatasetDict``; a pipe, or any iterable, of samples (dicts) or of
+            record batches; or what Lance takes: tables, record batches and readers of Arrow's, data frames, another
+            data set of Lance's.
         uri: where to. Of a ``DatasetDict`` each split goes to ``<uri>/<split>.lance``.
-        schema: of what is written, a `pyarrow.Schema`; that of the first rows unless given.
+        schema: of what is written, a `pyarrow.Schema`; that of the first rows unless given. A column that a sample
+            lacks is null, where the schema lets it be.
         mode: ``create``, ``overwrite`` or ``append``.
         batched: the dicts that a pipe gives are batches, with a column under each name, and not samples.
         **kwargs: others of ``lance.write_dataset`` (max_rows_per_file, data_storage_version, storage_options ...).
@@ -49,7 +50,7 @@ def write_dataset(
         >>> write_dataset(pipe, path).to_table().to_pydict()
         {'x': [2], 'y': ['b']}
     """
-    lance = loaded_lance()
+    lance, data = loaded_lance(), data_obj
     if _is_hf(data, "DatasetDict", "IterableDatasetDict"):
         return {
             split: write_dataset(
@@ -58,10 +59,9 @@ def write_dataset(
             for split, rows in data.items()
         }
     if _is_hf(data, "Dataset"):
-        made = _Made(_of_dataset(data), schema or data.features.arrow_schema)
+        made = _Made(_of_dataset(data), _with_features(schema, data.features))
     elif _is_hf(data, "IterableDataset"):
-        features = None if data.features is None else data.features.arrow_schema
-        made = _Made(_of_stream(data, schema), schema or features)
+        made = _Made(_of_stream(data, schema), _with_features(schema, data.features))
     elif isinstance(data, (IterDataPipe, MapDataPipe)) or _is_of_items(data):
         made = _Made(_batches(iter(data), schema, batched), schema)
     else:
@@ -76,6 +76,13 @@ def write_dataset(
 
 def _is_hf(data: Any, *names: str) -> bool:
     return any(cls.__module__.startswith("datasets.") and cls.__name__ in names for cls in type(data).__mro__)
+
+
+def _with_features(schema: Any, features: Any) -> Any:
+    """Return what is written of Hugging Face's data: a schema tells the types, and features what images are."""
+    if features is None or schema is None:
+        return schema if features is None else features.arrow_schema
+    return schema.with_metadata({**(features.arrow_schema.metadata or {}), **(schema.metadata or {})})
 
 
 def _is_of_items(data: Any) -> bool:
@@ -104,6 +111,7 @@ def _of_stream(data: Any, schema: Any) -> Iterator[Any]:
 
 def _batches(items: Iterator[Any], schema: Any, batched: bool) -> Iterator[Any]:
     """Yield items as record batches: those that are none as they come, samples some at a time."""
+    nulls = {field.name: None for field in schema or () if field.nullable}
     while True:
         first = next(items, None)
         if first is None:
@@ -115,7 +123,8 @@ def _batches(items: Iterator[Any], schema: Any, batched: bool) -> Iterator[Any]:
         elif batched:
             yield batch_of_columns(first, schema)
         else:
-            yield batch_of_rows([first, *islice(items, _ROWS - 1)], schema)
+            rows = [first, *islice(items, _ROWS - 1)]
+            yield batch_of_rows([nulls | row for row in rows] if nulls else rows, schema)
 
 
 class _Made:

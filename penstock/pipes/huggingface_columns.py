@@ -114,6 +114,10 @@ class HuggingFaceReader(IterDataPipe[Any]):
             )
 
     @property
+    def has_rows(self) -> bool:
+        return not is_streamed(self._data)
+
+    @property
     def sources(self) -> tuple[()]:
         return ()  # the table is not a step of the graph
 

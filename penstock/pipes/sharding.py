@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from penstock.core.context import Context, Share
 from penstock.core.dealing import deal
 from penstock.core.iterate import torch_worker_info
-from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, MapDataPipe, check_source
+from penstock.core.pipe import ONE_TO_ONE, IterDataPipe, check_source
 from penstock.core.registry import functional_datapipe
 from penstock.core.stream import State, Stream
 from penstock.core.walk import runs_functions, walk
@@ -138,7 +138,7 @@ class ShardingFilter(IterDataPipe[T]):
             witness = ctx.witness if applied is None and ctx.trace is None else None
             pipes = walk(self.datapipe)
             functions = witness is not None and any(map(runs_functions, pipes))
-            rows = any(isinstance(pipe, MapDataPipe) for pipe in pipes)
+            rows = any(pipe.has_rows for pipe in pipes)
             stream, position = deal(build, share, (start[0], start[1]), feed, witness, functions, rows)
         stream.state = lambda: {name: list(position())}
         if share.ahead is not None and (inner := stream.places) is not None:

@@ -24,7 +24,7 @@ class LanceRows:
         self._with_row_id = with_row_id = with_row_id and "_rowid" not in (columns or ())
         self.schema = projected(data, columns, with_row_id)
         self._taken = _to_take(columns, data.dataset.schema.names, with_row_id)
-        self._blobs = [name for name in self.schema.names if _is_blob(data.dataset.schema, name)]
+        self._blobs = _blobs(columns, data.dataset.schema)
         self._lock = threading.RLock()
         self._count: int | None = None
         self._offsets: Any = None  # of the rows that pass, where there is a filter
@@ -115,21 +115,20 @@ class LanceRows:
         dataset = self._data.dataset
         order = rows.argsort(kind="stable")
         table = dataset.take(rows[order].tolist(), columns=self._taken).take(pa.array(order.argsort()))
-        for name in self._blobs:  # of which it has the places only
-            table = table.set_column(
-                table.schema.get_field_index(name), self.schema.field(name), [self._read(name, rows)]
-            )
+        for name, stored in self._blobs.items():  # of which it has the places only
+            field = self.schema.field(name)
+            table = table.set_column(table.schema.get_field_index(name), field, [self._read(stored, rows, field.type)])
         return table
 
-    def _read(self, name: str, rows: Any) -> Any:
-        """Return blobs, as an array of bytes."""
+    def _read(self, name: str, rows: Any, kind: Any) -> Any:
+        """Return a column's blobs, as an array of bytes."""
         import numpy as np
         import pyarrow as pa
 
         each, back = np.unique(rows, return_inverse=True)
         files = self._data.dataset.take_blobs(name, indices=each.tolist())
         found = [None if file is None else file.readall() for file in files]
-        return pa.array([found[i] for i in back], self.schema.field(name).type)
+        return pa.array([found[i] for i in back], kind)
 
 
 def _to_take(columns: Any, names: list[str], with_row_id: bool) -> Any:
@@ -139,6 +138,13 @@ def _to_take(columns: Any, names: list[str], with_row_id: bool) -> Any:
     if not with_row_id:
         return columns
     return {**columns, "_rowid": "_rowid"} if isinstance(columns, dict) else [*(columns or names), "_rowid"]
+
+
+def _blobs(columns: Any, schema: Any) -> dict[str, str]:
+    """Return the columns that are read as blobs, each with the name that it is stored under."""
+    pairs = columns.items() if isinstance(columns, dict) else ((name, name) for name in columns or schema.names)
+    stored = {name: source.strip().strip("`") for name, source in pairs}
+    return {name: source for name, source in stored.items() if _is_blob(schema, source)}
 
 
 def _is_blob(schema: Any, name: str) -> bool:
