@@ -108,6 +108,26 @@ def test_a_sampler_of_ones_own_is_told_the_columns_and_the_epoch(uri: str) -> No
     assert own.given["columns"] == ["word"]
 
 
+class Single(Sampler):
+    """Yields rows one by one, then many, then nothing."""
+
+    def __call__(self, dataset: Any, *, columns: Any = None, **kwargs: Any) -> Iterator[Any]:
+        table = dataset.to_table(columns=columns).combine_chunks()
+        (whole,) = table.to_batches()
+        for start, count in [(i, 1) for i in range(20)] + [(20, 30), (50, 0), (50, 3)]:
+            yield whole.slice(start, count)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_a_sampler_yields_is_put_together_up_to_a_batch(uri: str, workers: int) -> None:
+    dataset = LanceDataset(uri, 8, sampler=Single())
+    service = MultiProcessingReadingService(workers) if workers else None
+    with DataLoader2(dataset, reading_service=service) as dl:
+        found = list(dl)
+    assert sorted(map(len, (batch["id"] for batch in found))) == [3, 4, 8, 8, 30]
+    assert ids(found) == list(range(53))
+
+
 class Half(FragmentSampler):
     def __init__(self, rank: int) -> None:
         self._rank = rank

@@ -28,8 +28,8 @@ Salt: TypeAlias = tuple[Any, ...]
 class Sampler(ABC):
     """Reads a data set: a function of it that yields record batches.
 
-    `LanceDataset` calls it again for each pass. Its batches are then dealt to workers, and a pass is resumed by
-    repeating it.
+    `LanceDataset` calls it again for each pass. Its batches, put together up to ``batch_size``, are then dealt to
+    workers, and a pass is resumed by repeating it.
     """
 
     @abstractmethod

@@ -100,9 +100,9 @@ class BatchNumbers(IterDataPipe[Any]):
 
 
 class Scanned(IterDataPipe[Any]):
-    """What a sampler of the user's yields.
+    """What a sampler of the user's yields; record batches that follow each other as one, as long as they fit in it.
 
-    State: how many record batches it has yielded. Restoring repeats it up to there.
+    State: how many batches have been given. Restoring repeats the sampler up to there.
     """
 
     def __init__(
@@ -126,7 +126,18 @@ class Scanned(IterDataPipe[Any]):
         }
 
     def __iter__(self) -> Iterator[Any]:
-        yield from self.sampler(self.data.dataset, **self.options)
+        import pyarrow as pa
+
+        held: list[Any] = []
+        rows = 0
+        for batch in self.sampler(self.data.dataset, **self.options):
+            if held and rows + len(batch) > self.options["batch_size"]:
+                yield pa.concat_batches(held)
+                held, rows = [], 0
+            held.append(batch)
+            rows += len(batch)
+        if rows:
+            yield pa.concat_batches(held)
 
 
 class Dealt(OwnShare[Any]):
