@@ -212,7 +212,7 @@ def test_dead_letters_are_a_source(tmp_path: Path) -> None:
 @pytest.mark.parametrize("service", ["processes", "threads"])
 def test_counters_and_items_are_right_behind_a_resume(graph: str, service: str) -> None:
     expected, skipped = run(GRAPHS[graph](), SERVICES[service]())
-    for stop in range(1, len(expected), 8):
+    for stop in range(1, len(expected), max(8, len(expected) // 6)):
         with DataLoader2(GRAPHS[graph](), reading_service=SERVICES[service](), bad_samples=SKIP) as dl:
             dl.seed(5)
             it = iter(dl)

@@ -185,7 +185,7 @@ def resumed(rank: int, graph: Any, workers: int, states: list[Any], timeout: flo
 
 
 @pytest.mark.parametrize(("world", "workers"), [(1, 0), (1, 2), (2, 0), (2, 2), (4, 1)])
-@pytest.mark.parametrize("after", [1, pytest.param(3, marks=pytest.mark.slow), 7])
+@pytest.mark.parametrize("after", [*(pytest.param(n, marks=pytest.mark.slow) for n in (1, 3)), 7])
 def test_blocks_go_on_from_any_ranks_state_on_any_topology(world: int, workers: int, after: int) -> None:
     graph = blocks(160)
     with DataLoader2(graph) as dl:

@@ -59,8 +59,14 @@ def whole(graph: Any) -> list[Any]:
         return [list(dl), list(dl)]
 
 
-@pytest.mark.parametrize("name", GRAPHS)
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("name", "method"),
+    [
+        pytest.param(name, method, marks=[pytest.mark.slow] if method == "spawn" and name != "blocks" else [])
+        for name in GRAPHS
+        for method in METHODS
+    ],
+)
 def test_a_kill_at_any_moment_changes_nothing(name: str, method: str) -> None:
     graph, moments = GRAPHS[name](), random.Random(f"{name} {method}")
     expected = whole(graph)

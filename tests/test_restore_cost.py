@@ -173,7 +173,10 @@ ROWS: dict[str, Row] = {
 }
 
 
-SLOW = {"several", "max_token_bucketize", "shuffled_flatmap"}
+SLOW = {
+    *("several", "max_token_bucketize", "shuffled_flatmap", "async_map_batches", "round_robin_demux", "groupby"),
+    *("fork, one lags", "repeat"),
+}
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in ROWS]
 
 

@@ -518,7 +518,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize(("kind", "what"), DAMAGE)
-@pytest.mark.parametrize("at", [0, 7, 22, 23])
+@pytest.mark.parametrize("at", [0, pytest.param(7, marks=pytest.mark.slow), 22, 23])
 @pytest.mark.parametrize("block_bytes", [100, 1 << 20])
 def test_a_record_at_fault_is_named_and_it_alone_is_skipped(
     tmp_path: Path, kind: str, what: str, at: int, block_bytes: int
