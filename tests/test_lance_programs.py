@@ -154,7 +154,7 @@ def test_under_a_service_with_ranks_nothing_is_divided_twice_in_silence(uri: str
             service = DistributedReadingService(timeout=20)
             with DataLoader2(LanceDataset(uri, 5, sampler=sampler), reading_service=service) as dl:
                 found.append(ids(dl))
-        for own in (Half(rank), Backwards(rank, 2)):
+        for own in (Half(rank), Backwards(rank, 2), Low(rank, 2)):
             service = DistributedReadingService(timeout=20)
             dataset = LanceDataset(uri, 5, sampler=own)
             with DataLoader2(dataset, reading_service=service) as dl, pytest.raises(RankError):
@@ -195,6 +195,8 @@ def test_row_ids_are_numbers_that_torch_counts_with(uri: str) -> None:
     (batch,) = LanceDataset(uri, ROWS, columns=["id"], with_row_id=True, filter="id >= 98")
     assert batch["_rowid"].dtype == torch.int64
     assert (batch["_rowid"] - batch["_rowid"][0]).tolist() == [0, 1]
+    (batch,) = LanceDataset(uri, ROWS, columns={"_rowid": "word", "_rowaddr": "cast(id as int)"})
+    assert batch["_rowid"][1] == "w1" and batch["_rowaddr"].dtype == torch.int32, "names of other columns"
     dataset = LanceDataset(uri, ROWS, columns=["id"], with_row_id=True)
     with DataLoader2(dataset, reading_service=MultiProcessingReadingService(1)) as dl:
         (far,) = dl

@@ -53,18 +53,18 @@ class _Shards:
         try:
             self._store.set(samples if isinstance(samples, list) else [], f"{number:05d}")
         except TypeError as error:
-            raise TypeError(f"column {_odd_column(samples)!r}: {error}") from error
+            raise TypeError(f"{_odd_column(samples)}{error}") from error
 
 
-def _odd_column(samples: list[dict[str, Any]]) -> str | None:
-    """Return the first column with a value that no shard of text or of MessagePack has."""
+def _odd_column(samples: list[dict[str, Any]]) -> str:
+    """Return, in words, which column has a value that no shard of text or of MessagePack has."""
     for sample in samples:
         for name, value in sample.items():
             try:
                 plain(value)
             except TypeError:
-                return name
-    return None
+                return f"column {name!r}: "
+    return ""
 
 
 class _CsvFiles:

@@ -125,6 +125,12 @@ class Scanned(IterDataPipe[Any]):
             "with_row_id": with_row_id,
         }
 
+    def holds(self) -> Any:
+        rank = getattr(self.sampler, "rank", None)
+        return (
+            rank if isinstance(rank, int) else None
+        )  # of its own: and so it divides what a service would divide again
+
     def __iter__(self) -> Iterator[Any]:
         import pyarrow as pa
 

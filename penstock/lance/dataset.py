@@ -244,8 +244,7 @@ def _columns(batch: Any, *, one: bool) -> Any:
     """Return a batch, or of one column the column itself; a mask of its nulls would be a second one."""
     if type(batch) is Tensors:
         batch = as_tensors_later(batch.columns)
-    for name in _IDS & batch.keys():
-        batch[name] = _signed(batch[name])
+    batch |= {name: _signed(batch[name]) for name in _IDS & batch.keys()}
     return next(iter(batch.values())) if one and len(batch) == 1 else Batch(batch)
 
 
@@ -253,7 +252,10 @@ def _signed(ids: Any) -> Any:
     """Return row ids as int64, with which torch can do what it cannot with uint64."""
     if type(ids) is Deferred:
         return Deferred(_signed(ids.array))
-    return ids.view(sys.modules["torch"].int64) if "torch" in type(ids).__module__ else ids.view("int64")
+    kind = str(getattr(ids, "dtype", ""))
+    if kind == "torch.uint64":
+        return ids.view(sys.modules["torch"].int64)
+    return ids.view("int64") if kind == "uint64" else ids
 
 
 def _ours(sampler: Any) -> Any:
