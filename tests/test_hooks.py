@@ -231,7 +231,11 @@ def test_an_epoch_behind_one_whose_function_raised_runs(which: str, tmp_path: An
 
 @pytest.mark.parametrize(
     ("method", "restarts"),
-    [*((method, {"max_restarts": 0}) for method in METHODS), ("forkserver", {})],  # {}: others are started first
+    [  # {}: others are started first
+        *((method, {"max_restarts": 0}) for method in METHODS if method != "spawn"),
+        pytest.param("spawn", {"max_restarts": 0}, marks=pytest.mark.slow),
+        ("forkserver", {}),
+    ],
 )
 @pytest.mark.parametrize("which", ["worker_init_fn", "worker_reset_fn"])
 @pytest.mark.parametrize("how", ["kill", "exit"])

@@ -333,7 +333,7 @@ STREAMED: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("made", STREAMED)
-@pytest.mark.parametrize("as_", FORMS)
+@pytest.mark.parametrize("as_", ["numpy", *(pytest.param(form, marks=pytest.mark.slow) for form in FORMS[1:])])
 def test_an_iterable_dataset_is_read_and_restored_at_every_index(data: Any, made: str, as_: Any) -> None:
     source = STREAMED[made](data)
     want = [int(row["x"]) for row in source]

@@ -109,7 +109,10 @@ def rest_of_rank(rank: int, graph: str, workers: int, states: dict[int, Any]) ->
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
-@pytest.mark.parametrize(("first", "second"), [((2, 2), (2, 0)), ((2, 0), (1, 2)), ((1, 2), (2, 1)), ((3, 1), (2, 1))])
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [((2, 2), (2, 0)), ((2, 0), (1, 2)), ((1, 2), (2, 1)), pytest.param((3, 1), (2, 1), marks=pytest.mark.slow)],
+)
 def test_with_ranks(graph: str, first: tuple[int, int], second: tuple[int, int]) -> None:
     begun = ranks.values(first[0], of_rank, graph, first[1], 19)
     states = begun[0][1]
