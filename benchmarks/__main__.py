@@ -86,9 +86,18 @@ def main() -> int:
         outcomes[bench] = Outcome()
         for group in groups:
             print(f"{bench}: {', '.join(side.name for side in group)} ...", file=sys.stderr, flush=True)
-            outcome = interleave(group, arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS))
+            rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
+            outcome = interleave(group, rounds)
+            if len(outcome.stolen) > rounds:
+                worst = max(outcome.stolen[:rounds])
+                print(
+                    f"{bench}: {len(outcome.stolen)} passes for {rounds} that lost little of the processors to other"
+                    f" guests of the host: at most {worst:.1%}",
+                    file=sys.stderr,
+                )
             outcomes[bench].values |= outcome.values
             outcomes[bench].failures |= outcome.failures
+            outcomes[bench].stolen += outcome.stolen
             for failure in outcome.failures.values():
                 print(f"{bench}: FAILED: {failure}", file=sys.stderr)
     rows = [judge(bar, outcomes[bar.bench], sides[bar.bench]) for bar in BARS if bar.ours in sides.get(bar.bench, ())]

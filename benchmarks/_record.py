@@ -55,6 +55,7 @@ def as_json(
                 bench: {name: _spread(sides[bench][name].unit, values) for name, values in outcome.values.items()}
                 for bench, outcome in outcomes.items()
             },
+            "stolen": {bench: outcome.stolen for bench, outcome in outcomes.items()},
             "failures": {bench: outcome.failures for bench, outcome in outcomes.items() if outcome.failures},
         },
         indent=1,

@@ -81,6 +81,45 @@ def test_what_was_made_quickly_does_not_wait_for_a_slow_item_behind_it() -> None
     assert max(late[x] for x in range(1, 9)) < 0.5, "sent by itself, while the worker was asleep in the tenth"
 
 
+def test_batches_that_take_some_milliseconds_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    from penstock.reading_service import process_epoch
+    from penstock.transport.together import apart
+
+    def work(batch: dict[str, Any]) -> dict[str, Any]:
+        time.sleep(0.002)
+        return batch
+
+    def counted(found: Any) -> Any:
+        entries = apart(found)
+        bundles.append(len(entries))
+        return entries
+
+    bundles: list[int] = []
+    monkeypatch.setattr(process_epoch, "apart", counted)
+    batches = [{"x": np.full(8, i), "y": np.zeros(8)} for i in range(200)]
+    pipe = IterableWrapper(batches).sharding_filter().map(work)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(2)) as dl:
+        assert [batch["x"][0] for batch in dl] == list(range(200))
+    assert sum(bundles) == 200
+    assert len(bundles) < 100, "a loop that waits for each gets some at once"
+
+
+def test_a_batch_does_not_wait_for_a_slow_one_behind_it() -> None:
+    import numpy as np
+
+    def mixed(batch: dict[str, Any]) -> dict[str, Any]:
+        if batch["x"][0] % 10 == 9:
+            time.sleep(0.6)
+        return batch | {"made": np.full(8, time.monotonic())}
+
+    pipe = IterableWrapper([{"x": np.full(8, i)} for i in range(40)]).sharding_filter().map(mixed)
+    with DataLoader2(pipe, reading_service=MultiProcessingReadingService(1)) as dl:
+        late = {int(batch["x"][0]): time.monotonic() - batch["made"][0] for batch in dl}
+    assert max(late[x] for x in range(1, 9)) < 0.5, "sent by itself, while the worker was asleep in the tenth"
+
+
 def test_large_and_small_items_keep_their_order_and_their_content() -> None:
     import numpy as np
 

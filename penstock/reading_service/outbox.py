@@ -8,6 +8,7 @@ A message costs as much as dozens of small items, so they are sent in bundles. B
 
 Batches of columns wait for others as long as the main process has some of this worker's to take, and for `_QUICK_S`
 where they are made in less: joined (see `penstock.transport.together`) they cost a fraction, up to `_JOINED_BYTES`.
+Where the loop waits for every batch the workers set the pace, and it loses that time once, not for each message.
 They also come in bursts, as what is read is read by blocks of many. So that the loop has some left while the next block
 is being made, a worker may be further ahead with them, up to `_AHEAD_BYTES`.
 
@@ -42,7 +43,7 @@ _short.maxstring = _short.maxother = 120
 _WAIT_S = 3e-4
 _SLOW_S = 2e-4
 _BYTES = 32 << 10
-_QUICK_S, _JOINED_BYTES, _LARGEST_JOINED, _AHEAD_BYTES = 2e-3, 1 << 20, 128 << 10, 8 << 20
+_QUICK_S, _JOINED_BYTES, _LARGEST_JOINED, _AHEAD_BYTES = 2e-2, 1 << 20, 128 << 10, 8 << 20
 _LOOK_S = 2e-2  # how long the second thread waits for the main process to take something, and looks around
 # A state that takes longer than this (one of a step that holds thousands of items) is sent only so often that it takes
 # this share of the time.
