@@ -38,6 +38,9 @@ class Side:
     """Whether it runs in the peers' environment instead of ours."""
     squirrel: bool = False
     """Whether it runs in Squirrel's, which needs a numpy of its own."""
+    times: int = 1
+    """How many short rounds stand for each round, alike for all sides of a group: the shorter they are, the nearer to
+    each other in time are those that are compared."""
 
 
 @dataclass
@@ -78,6 +81,7 @@ def interleave(sides: Sequence[Side], rounds: int) -> Outcome:
     them means anything. So a pass in which it took more than `STOLEN_AT_MOST` is made again, up to ``rounds`` of them,
     and the passes that lost least are kept, all sides of each.
     """
+    rounds *= sides[0].times
     failures: dict[str, str] = {}
     passes: list[tuple[float, dict[str, float]]] = []
     with ExitStack() as stack:
@@ -95,12 +99,12 @@ def interleave(sides: Sequence[Side], rounds: int) -> Outcome:
                 except SideFailed as failure:
                     failures[side.name] = str(failure)
             passes.append((_stolen(before, _ticks()), values))
-    passes.sort(key=lambda each: each[0])  # which only pairs the sides' numbers: none is compared with one before it
-    kept = [values for _, values in passes[:rounds]]
+    quietest = sorted(range(len(passes)), key=lambda number: passes[number][0])
+    kept = [passes[number] for number in sorted(quietest[:rounds])]
     return Outcome(
-        values={side.name: [values[side.name] for values in kept if side.name in values] for side in sides},
+        values={side.name: [values[side.name] for _, values in kept if side.name in values] for side in sides},
         failures=failures,
-        stolen=[stolen for stolen, _ in passes],
+        stolen=[stolen for stolen, _ in kept] + [passes[number][0] for number in quietest[rounds:]],
     )
 
 
