@@ -79,15 +79,16 @@ def interleave(sides: Sequence[Side], rounds: int) -> Outcome:
 
     Where the host of a virtual machine takes its processors away, two processes lose more than one, and no ratio of
     them means anything. So a pass in which it took more than `STOLEN_AT_MOST` is made again, up to ``rounds`` of them,
-    and the passes that lost least are kept, all sides of each.
+    and the passes that lost least are kept, all sides of each. Memory is the same however long it took.
     """
+    at_most = 1.0 if all(side.unit == "MB" for side in sides) else STOLEN_AT_MOST
     rounds *= sides[0].times
     failures: dict[str, str] = {}
     passes: list[tuple[float, dict[str, float]]] = []
     with ExitStack() as stack:
         children = [(side, stack.enter_context(closing(_Child(side)))) for side in sides]
         for number in range(2 * rounds):
-            if sum(stolen <= STOLEN_AT_MOST for stolen, _ in passes) >= rounds or len(failures) == len(sides):
+            if sum(stolen <= at_most for stolen, _ in passes) >= rounds or len(failures) == len(sides):
                 break
             before = _ticks()
             values: dict[str, float] = {}
