@@ -754,6 +754,36 @@ def test_ranks_find_their_share_and_take_as_many_steps(uri: str, options: Any) -
         assert len({len(rank) for rank in found}) == 1
 
 
+@pytest.mark.parametrize("width", [3, 40_000], ids=["small", "large"])
+def test_batches_from_torchs_workers_are_what_they_were(tmp_path: Path, width: int) -> None:
+    table = pa.table(
+        {
+            "id": pa.array(range(64), pa.int16()),
+            "vector": pa.FixedSizeListArray.from_arrays(pa.array(np.arange(64 * width, dtype="f4")), width),
+            "several": [list(range(i % 5)) for i in range(64)],
+            "word": [f"w{i}" for i in range(64)],
+            "raw": [bytes([i]) for i in range(64)],
+        }
+    )
+    path = str(tmp_path / "a.lance")
+    lance.write_dataset(table, path)
+    loader = get_safe_loader(SafeLanceDataset(path), batch_size=16, num_workers=2)
+    expected = [SafeLanceDataset(path).__getitems__(range(n, n + 16)).columns() for n in range(0, 64, 16)]
+    for batch, other in zip(loader, expected, strict=True):
+        assert list(batch) == list(other)
+        for name, column in batch.items():
+            if isinstance(column, torch.Tensor):
+                assert column.dtype == other[name].dtype
+                assert torch.equal(column, other[name])
+                column.zero_()
+            elif isinstance(column[0], torch.Tensor):
+                assert all(map(torch.equal, column, other[name]))
+            else:
+                assert column == other[name]
+        assert batch["id"].count_nonzero() == 0, "it can be written to"
+        assert batch["vector"].is_shared() == (width > 3), "a small one comes as bytes, a large one in shared memory"
+
+
 def test_workers_that_spawn_know_their_rank(uri: str) -> None:
     """They have no process group: a data set that asks torch there takes itself for the only rank."""
     found = ranks.values(2, loaded, uri, {}, 2)

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "iterstream": ("core", "pipes", "monitor"),
     "drivers": ("core", "files", "pipes", "iterstream", "stores", "serialization"),
     "catalog": ("core", "files", "iterstream", "drivers"),
-    "lance": ("core", "pipes", "serialization"),
+    "lance": ("core", "pipes", "serialization", "transport.codec"),
 }
 # May import all of the above, and the facade; nothing imports them.
 LEAVES = ("integrations", "cli", "testing", "__main__")

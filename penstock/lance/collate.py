@@ -7,17 +7,22 @@ others to add to; ours are `Batch`, which stays as it is, and `Row`, of which ma
 
 from __future__ import annotations
 
+import pickle
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
+from multiprocessing.reduction import ForkingPickler
 from typing import Any, TypeAlias, overload
 
 from penstock.pipes._batches import joined
+from penstock.transport.codec import encode
 
 __all__ = ["Batch", "Row", "Rows", "know_collate"]
 
 
 Convert: TypeAlias = Callable[[Any], dict[str, Any]]
+
+_SMALL_BYTES = 1 << 20  # of tensors, which cost less as bytes than as descriptors
 
 
 class Batch(dict[str, Any]):
@@ -81,11 +86,34 @@ class Rows(Sequence[Row]):
 
 
 def know_collate() -> None:
-    """Add our types to torch's table, where torch's data loading is loaded."""
+    """Add our types to torch's table, where torch's data loading is loaded, and to what its workers send."""
     module: Any = sys.modules.get("torch.utils.data._utils.collate")
     if module is not None:
         module.default_collate_fn_map.setdefault(Batch, _batches)
         module.default_collate_fn_map.setdefault(Row, _rows)
+        ForkingPickler.register(Batch, _sent)
+
+
+def _sent(batch: Batch) -> tuple[Any, ...]:
+    """Reduce a batch that a worker of torch's sends: small ones are bytes.
+
+    Each tensor goes as a descriptor, for which the main process asks by a socket of its own: 2 ms each, and where a
+    column is a list of tensors, as many descriptors.
+    """
+    columns = dict(batch)
+    if _tensor_bytes(columns) > _SMALL_BYTES:
+        return Batch, (columns,)
+    return _unpacked, (encode(columns, in_band=True)[0],)
+
+
+def _unpacked(data: bytes) -> Batch:
+    return Batch(pickle.loads(data))
+
+
+def _tensor_bytes(value: Any) -> int:
+    if isinstance(value, (dict, list)):
+        return sum(map(_tensor_bytes, value.values() if isinstance(value, dict) else value))
+    return int(getattr(value, "nbytes", 0))
 
 
 def _batches(batches: Any, *, collate_fn_map: Any = None) -> Any:
