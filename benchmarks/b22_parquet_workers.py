@@ -9,8 +9,8 @@ from its two workers, so that work which costs less than the sending is done bes
 How much two processes can do at all is the machine's matter: cores may share their clock, their caches, or a host with
 others. So *parsed* has a third side, two processes that each parse half of the row groups in a bare loop of pyarrow's,
 and give nothing to anybody. A core that shares its units with somebody's work has three fifths of its speed for some
-seconds, so rounds of 10 s would compare one such time with another: those of *parsed* read a quarter of the rows, and
-there are four times as many, as there are of the others, which take less than a second.
+seconds, so rounds of 10 s would compare one such time with another. Those of *parsed* read a quarter of the rows, those
+of the others take less than a second anyway, and all of them are four times as many.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmarks._pair import Side
 from benchmarks._side import expect, rates
 
 BATCH = 1024
-QUARTERS = 4
+SHORT = 4  # rounds in place of one
 UNIT = "rows/s"
 WHO = ("one process", 0), ("2 workers", 2)
 WORD = re.compile(r"([a-z]+)(\d+)")
@@ -32,7 +32,8 @@ WORD = re.compile(r"([a-z]+)(\d+)")
 
 def groups(quick: bool) -> list[list[Side]]:
     rows = 200_000 if quick else 2_000_000
-    part, times = ({"rows": rows, "parts": 1}, 1) if quick else ({"rows": rows, "parts": QUARTERS}, QUARTERS)
+    times = 1 if quick else SHORT
+    part = {"rows": rows, "parts": times}
     parsing = [
         Side(f"{who}, parsed", UNIT, read, {**part, "work": "parsed", "workers": workers}, times=times)
         for who, workers in WHO
